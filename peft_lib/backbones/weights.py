@@ -1,0 +1,69 @@
+"""Reading weights into a backbone that was built without any, and starting a fresh head."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+HEAD_STD = 0.02
+
+
+class WeightsError(ValueError):
+    """Weights that are missing or do not fit the architecture of the catalog."""
+
+
+def read_weights(asset_dir: Path | str) -> dict[str, torch.Tensor]:
+    """All tensors of asset_dir/model.safetensors; floating point ones as fp32 copies in memory of their own.
+
+    Copies, because safetensors maps the file: a tensor's alignment, and with it the last bits of a product, would
+    depend on its offset in the file.
+    """
+    path = Path(asset_dir, "model.safetensors")
+    if not path.is_file():
+        raise WeightsError(f"no {path}: fetch or pre-train the model first (workflow_scripts.fetch_asset, .pretrain)")
+    return {
+        name: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in load_file(path).items()
+    }
+
+
+def assign_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: Path | str) -> None:
+    """Makes `weights` the parameters of a module built on the meta device. Every tensor must be used and none missing.
+
+    Raises:
+        WeightsError: naming what is missing, left over or of another shape.
+    """
+    state = module.state_dict()
+    problems = [f"missing {name}" for name in sorted(set(state) - set(weights))]
+    problems += [f"unexpected {name}" for name in sorted(set(weights) - set(state))]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, the architecture has {tuple(state[name].shape)}"
+        for name in sorted(set(state) & set(weights))
+        if weights[name].shape != state[name].shape
+    ]
+    if problems:
+        raise WeightsError(
+            f"weights of {source} do not fit the catalog's architecture: {'; '.join(problems[:5])}"
+            f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}; correct the entry's layers or architecture"
+        )
+    module.load_state_dict(weights, strict=True, assign=True)
+
+
+def first_layers(weights: Mapping[str, torch.Tensor], prefix: str, layers: int | None) -> dict[str, torch.Tensor]:
+    """Drops the blocks `prefix<i>.` with i >= layers; with layers None, drops nothing."""
+
+    def kept(name: str) -> bool:
+        return not name.startswith(prefix) or int(name.removeprefix(prefix).split(".")[0]) < layers
+
+    return {name: tensor for name, tensor in weights.items() if layers is None or kept(name)}
+
+
+def new_head(features: int, num_labels: int, generator: torch.Generator) -> nn.Linear:
+    """Linear classifier (features -> num_labels): weights N(0, 0.02^2) drawn only from `generator`, bias 0, fp32, CPU."""
+    head = torch.nn.utils.skip_init(nn.Linear, features, num_labels)
+    with torch.no_grad():
+        head.weight.normal_(0.0, HEAD_STD, generator=generator)
+        head.bias.zero_()
+    return head

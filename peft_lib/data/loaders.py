@@ -1,0 +1,50 @@
+"""Finding the file of a data set (or backbone) by its catalog name, without a list of names to keep.
+
+The name is imported when asked for. A static import or a table of modules here would put every data set into the
+fingerprint of every run.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+
+
+class UnknownModuleError(ValueError):
+    """A catalog names a loader or backbone for which there is no file."""
+
+
+def available(package: str, marker: str) -> list[str]:
+    """Names of the modules of `package` that assign `marker` at top level, found without importing them."""
+    spec = importlib.util.find_spec(package)
+    names = []
+    for info in pkgutil.iter_modules(spec.submodule_search_locations):
+        source = Path(spec.submodule_search_locations[0], f"{info.name}.py")
+        if source.is_file() and re.search(rf"^{marker}\b.*=", source.read_text(encoding="utf-8"), re.MULTILINE):
+            names.append(info.name)
+    return sorted(names)
+
+
+def load_module(package: str, name: str, marker: str, kind: str) -> ModuleType:
+    """Imports `package.name`; raises UnknownModuleError, with near names, unless that file defines `marker`."""
+    names = available(package, marker)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f" Did you mean: {', '.join(near)}?" if near else ""
+        raise UnknownModuleError(
+            f"Unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}. "
+            f"A new one is a file {package.replace('.', '/')}/{name}.py that defines {marker}."
+        )
+    return importlib.import_module(f"{package}.{name}")
+
+
+def get_loader(name: str) -> ModuleType:
+    """The data set module `peft_lib.data.<name>`.
+
+    It defines MODALITY ("text" or "image"), REVISION (which data these are; the catalog pins it), LABELS (class names in
+    order of their integer), rows(options) -> pyarrow.Table and split(column, labels, split_seed) -> row indices.
+    """
+    return load_module("peft_lib.data", name, marker="LABELS", kind="data set loader")

@@ -1,0 +1,199 @@
+"""Turns a data set into model input, once: token ids or resized pixels in one Parquet file, and a manifest beside it.
+
+Training reads only this folder: no tokenizer, no image library, no hub.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peft_lib.data.images import image_pixels, image_table
+from peft_lib.data.loaders import get_loader
+from peft_lib.files import atomic_path, sha256_file, write_text
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+
+# Pixels in 0..1 are centred and scaled by these, the same in pre-training and fine-tuning (as ViT-Base's processor does).
+IMAGE_MEAN = 0.5
+IMAGE_STD = 0.5
+
+
+class PrepareError(ValueError):
+    """A data set and a model that do not fit together, or an asset that is not there."""
+
+
+def prepare(
+    entry: DatasetEntry,
+    model: ModelEntry,
+    max_length: int | None,
+    image_size: int | None,
+    out_dir: Path,
+    assets_dir: Path | None,
+) -> None:
+    """Writes out_dir/data.parquet and then out_dir/manifest.json (its presence means a whole folder).
+
+    data.parquet: id, split, label and either input_ids (list<int32>, special tokens included, not padded) with
+    token_type_ids (list<int8>), or image (uint8, H*W*C bytes; bilinear resize to a square, antialiased).
+
+    Args:
+        entry: the data set's catalog entry.
+        model: whose tokenizer or input size this is for.
+        max_length: longest sequence in tokens, special tokens included (text); longer pairs lose tokens from the longer
+            part first.
+        image_size: edge in pixels (images).
+        out_dir: folder to write.
+        assets_dir: the model's folder with tokenizer.json and config.json (text); not read for images.
+
+    Raises:
+        PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
+            loader's data are not the pinned revision, or rows, classes or sizes differ from the catalog.
+    """
+    loader = get_loader(entry.loader)
+    _check_arguments(entry, model, max_length, image_size, assets_dir, loader.MODALITY)
+    if entry.revision != loader.REVISION:
+        raise PrepareError(
+            f"data set '{entry.id}' pins revision {entry.revision!r}, but its loader '{entry.loader}' gives "
+            f"{loader.REVISION!r}: set `revision` in the catalog to that (results of the old revision stay separate)"
+        )
+    rows = loader.rows(entry.options)
+    _check_rows(entry, loader, rows)
+
+    manifest = {
+        "dataset": entry.id,
+        "modality": entry.modality,
+        "source": entry.source,
+        "revision": entry.revision,
+        "options": dict(entry.options),
+        "license": entry.license,
+        "labels": list(loader.LABELS),
+        "rows": dict(sorted(Counter(rows["split"].to_pylist()).items())),
+    }
+    if entry.modality == "text":
+        table, facts = _tokenise(rows, max_length, assets_dir)
+    else:
+        table, facts = _resize(rows, image_size)
+    out_dir = Path(out_dir)
+    with atomic_path(out_dir / "data.parquet") as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    manifest |= facts | {"sha256": sha256_file(out_dir / "data.parquet")}
+    write_text(out_dir / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def _check_arguments(
+    entry: DatasetEntry,
+    model: ModelEntry,
+    max_length: int | None,
+    image_size: int | None,
+    assets_dir: Path | None,
+    modality: str,
+) -> None:
+    if not entry.modality == model.modality == modality:
+        raise PrepareError(
+            f"data set '{entry.id}' is {entry.modality} (its loader: {modality}), model '{model.id}' reads "
+            f"{model.modality}: pair a data set with a model of its modality"
+        )
+    if modality == "text":
+        if max_length is None or image_size is not None or assets_dir is None:
+            raise PrepareError(
+                f"text data set '{entry.id}': needs max_length and the model's folder, and no image_size (got "
+                f"max_length={max_length}, image_size={image_size}, model folder={assets_dir})"
+            )
+        if max_length < 8 or (model.max_length is not None and max_length > model.max_length):
+            raise PrepareError(
+                f"max_length={max_length} for model '{model.id}': must be 8 to {model.max_length or 'any'} tokens"
+            )
+    elif image_size is None or image_size < 1 or max_length is not None:
+        raise PrepareError(
+            f"image data set '{entry.id}': needs image_size in pixels, and no max_length (got image_size={image_size}, "
+            f"max_length={max_length})"
+        )
+
+
+def _check_rows(entry: DatasetEntry, loader, rows: pa.Table) -> None:
+    ids, labels = rows["id"].to_pylist(), rows["label"].to_numpy()
+    if len(set(ids)) != len(ids):
+        repeated = Counter(ids).most_common(1)[0]
+        raise PrepareError(f"data set '{entry.id}': id {repeated[0]!r} occurs {repeated[1]} times; ids must be unique")
+    if entry.num_labels != len(loader.LABELS):
+        raise PrepareError(
+            f"data set '{entry.id}': the catalog says num_labels={entry.num_labels}, its loader has "
+            f"{len(loader.LABELS)} classes; correct the catalog"
+        )
+    if labels.min() < 0 or labels.max() >= len(loader.LABELS):
+        raise PrepareError(f"data set '{entry.id}': labels {labels.min()}..{labels.max()} exceed {len(loader.LABELS)}")
+    sizes = {name: len(indices) for name, indices in loader.split(rows["split"].to_pylist(), labels, 0).items()}
+    if sizes != entry.sizes:
+        raise PrepareError(
+            f"data set '{entry.id}': the catalog says sizes {dict(entry.sizes)}, its loader gives {sizes}; correct "
+            "the catalog's sizes or options"
+        )
+
+
+def _tokenise(rows: pa.Table, max_length: int, assets_dir: Path) -> tuple[pa.Table, dict]:
+    from tokenizers import Tokenizer  # here: images need no tokenizer
+
+    source, config_file = Path(assets_dir, "tokenizer.json"), Path(assets_dir, "config.json")
+    for path in (source, config_file):
+        if not path.is_file():
+            raise PrepareError(f"no {path}: fetch the model first (python -m workflow_scripts.fetch_asset)")
+    pad = json.loads(config_file.read_text(encoding="utf-8")).get("pad_token_id")
+    if not isinstance(pad, int):
+        raise PrepareError(f"{config_file} has pad_token_id={pad!r}: need an integer to pad batches with")
+    tokenizer = Tokenizer.from_file(str(source))
+    # The file carries its own truncation and padding (MiniLM: 128, fixed); neither is ours.
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
+    texts = rows["text"].to_pylist()
+    inputs = list(zip(texts, rows["text_pair"].to_pylist(), strict=True)) if "text_pair" in rows.column_names else texts
+    encodings = tokenizer.encode_batch(inputs)
+    lengths = np.array([len(encoding.ids) for encoding in encodings])
+    table = pa.table(
+        {
+            "id": rows["id"],
+            "split": rows["split"],
+            "label": rows["label"],
+            "input_ids": pa.array([encoding.ids for encoding in encodings], pa.list_(pa.int32())),
+            "token_type_ids": pa.array([encoding.type_ids for encoding in encodings], pa.list_(pa.int8())),
+        }
+    )
+    facts = {
+        "tokenizer": {"file": source.name, "sha256": sha256_file(source), "vocabulary": tokenizer.get_vocab_size()},
+        "pad_token_id": pad,
+        "max_length": max_length,
+        "tokens": {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())},
+        "fraction_truncated": sum(bool(encoding.overflowing) for encoding in encodings) / len(encodings),
+    }
+    return table, facts
+
+
+def _resize(rows: pa.Table, image_size: int) -> tuple[pa.Table, dict]:
+    from PIL import Image  # here: text needs no image library
+
+    pixels = image_pixels(rows)
+    channels = pixels.shape[3]
+    if channels not in (1, 3):
+        raise PrepareError(f"images have {channels} channels: need 1 (grey) or 3 (RGB)")
+    resized = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(image[..., 0] if channels == 1 else image).resize(
+                    (image_size, image_size), Image.Resampling.BILINEAR
+                )
+            ).reshape(image_size, image_size, channels)
+            for image in pixels
+        ]
+    )
+    table = image_table(rows["id"].to_pylist(), rows["split"].to_pylist(), resized, rows["label"].to_numpy())
+    facts = {
+        "tokenizer": None,
+        "image_size": image_size,
+        "channels": channels,
+        "original_size": [int(pixels.shape[1]), int(pixels.shape[2])],
+        "image_mean": [IMAGE_MEAN] * channels,
+        "image_std": [IMAGE_STD] * channels,
+        "fraction_truncated": 0.0,
+    }
+    return table, facts

@@ -1,0 +1,134 @@
+"""Reading a prepared data set in a run: rows in memory as arrays, batches as tensors."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from peft_lib.data.images import image_pixels
+from peft_lib.files import sha256_file
+
+PAD_MULTIPLE = 8
+
+
+class PreparedDataError(ValueError):
+    """A prepared folder that is incomplete or is not what its manifest says."""
+
+
+class Prepared:
+    """One data set in model input form. Common to text and images:
+
+    Attributes:
+        manifest: what `prepare` wrote.
+        labels: class names in order of their integer.
+        ids: (N,) stable item ids (str).
+        y: (N,) int64 classes.
+        n_tokens: (N,) int64 tokens per item, special tokens included (text); 0 for images.
+        columns: names of the tensors that `collate` returns.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, manifest: dict, table: pa.Table) -> None:
+        self.manifest = manifest
+        self.labels: list[str] = manifest["labels"]
+        self.ids: list[str] = table["id"].to_pylist()
+        self.y: np.ndarray = table["label"].to_numpy().astype(np.int64)
+        self.n_tokens: np.ndarray = np.zeros(len(self.y), dtype=np.int64)
+        self._split_column: list[str] = table["split"].to_pylist()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def splits(self, split_seed: int, loader: ModuleType) -> dict[str, np.ndarray]:
+        """Row indices (int64, ascending) per split, by the rule of the data set's module."""
+        return loader.split(self._split_column, self.y, split_seed)
+
+    def rows_of(self, part: str) -> np.ndarray:
+        """Row indices marked `part` by the data set itself; empty if it leaves splitting to the run's seed."""
+        return np.flatnonzero(np.asarray(self._split_column) == part)
+
+    def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
+        """CPU tensors of the rows in the given order; classes are in `y`."""
+        raise NotImplementedError("load_prepared returns PreparedText or PreparedImages; use that")
+
+
+class PreparedText(Prepared):
+    """Token sequences, kept flat: row i is the slice offsets[i]:offsets[i + 1]."""
+
+    columns = ("input_ids", "attention_mask", "token_type_ids")
+
+    def __init__(self, manifest: dict, table: pa.Table) -> None:
+        super().__init__(manifest, table)
+        ids = table["input_ids"].combine_chunks()
+        self._offsets = ids.offsets.to_numpy().astype(np.int64)
+        self._ids = ids.values.to_numpy()
+        self._types = table["token_type_ids"].combine_chunks().values.to_numpy()
+        self.n_tokens = np.diff(self._offsets)
+        self._pad = int(manifest["pad_token_id"])
+
+    def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
+        """input_ids, attention_mask (1 = token) and token_type_ids, each (B, L) int64, padded on the right.
+
+        L is the longest row of the batch rounded up to a multiple of 8 (and not above the manifest's max_length).
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        lengths = self.n_tokens[rows]
+        width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+        width = max(min(width, int(self.manifest["max_length"])), int(lengths.max()))
+        place = np.arange(width)
+        mask = place < lengths[:, None]
+        source = (self._offsets[rows][:, None] + place)[mask]
+        input_ids = np.full(mask.shape, self._pad, dtype=np.int64)
+        input_ids[mask] = self._ids[source]
+        types = np.zeros(mask.shape, dtype=np.int64)
+        types[mask] = self._types[source]
+        return {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "token_type_ids": torch.from_numpy(types),
+        }
+
+
+class PreparedImages(Prepared):
+    """Pixels, decoded once to uint8 (N, C, H, W)."""
+
+    columns = ("pixel_values",)
+
+    def __init__(self, manifest: dict, table: pa.Table) -> None:
+        super().__init__(manifest, table)
+        self._pixels = torch.from_numpy(np.ascontiguousarray(image_pixels(table).transpose(0, 3, 1, 2)))
+        self._mean = torch.tensor(manifest["image_mean"], dtype=torch.float32)[:, None, None]
+        self._std = torch.tensor(manifest["image_std"], dtype=torch.float32)[:, None, None]
+
+    def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
+        """pixel_values (B, C, H, W) float32: (value / 255 - mean) / std per channel."""
+        pixels = self._pixels[torch.as_tensor(np.asarray(indices, dtype=np.int64))]
+        return {"pixel_values": (pixels.to(torch.float32) / 255 - self._mean) / self._std}
+
+
+def load_prepared(folder: Path | str) -> PreparedText | PreparedImages:
+    """Reads a folder written by `prepare`, into memory.
+
+    Raises:
+        PreparedDataError: if a file is missing, or data.parquet is not the one that the manifest describes.
+    """
+    folder = Path(folder)
+    data, manifest_file = folder / "data.parquet", folder / "manifest.json"
+    for path in (manifest_file, data):
+        if not path.is_file():
+            raise PreparedDataError(f"no {path}: prepare the data set first (python -m workflow_scripts.prepare)")
+    manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+    found = sha256_file(data)
+    if found != manifest["sha256"]:
+        raise PreparedDataError(
+            f"{data} has SHA-256 {found}, its manifest says {manifest['sha256']}: the file was changed or only half "
+            f"replaced; delete {folder} and prepare it again"
+        )
+    table = pq.read_table(data)
+    return (PreparedText if manifest["modality"] == "text" else PreparedImages)(manifest, table)

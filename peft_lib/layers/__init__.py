@@ -1,0 +1,1 @@
+"""How an adapted linear computes, starts, chains, merges and is saved."""

@@ -1,0 +1,118 @@
+"""Delta file, version 1: what a run learnt, as factors in fp32, in one safetensors file.
+
+Tensors:   closed/<link>/<place>/{A | columns, B}      links merged at chain resets, stored once
+           open/<tag>/<place>/{A | columns, B[, P]}    the open link at that snapshot
+           trained/<tag>/<parameter>                   parameters trained in full: the head, or all (full fine-tuning)
+Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, and snapshots:
+           tag -> {epoch, links}. Tags are 'selected' and 'final'.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from peft_lib.files import atomic_path
+from peft_lib.layers.links import Link
+
+DELTA_VERSION = 1
+
+
+class DeltaError(ValueError):
+    """A delta that cannot be read or does not fit; the message names the file or place, the rule and the remedy."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State of an adapter at one moment, on the CPU. Closed links are shared between snapshots, never copied."""
+
+    closed: Mapping[str, tuple[Link, ...]]
+    open: Mapping[str, Link]
+    trained: Mapping[str, Tensor]
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A delta file's content."""
+
+    header: dict[str, Any]
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+
+    def snapshot(self, tag: str | None = None) -> Snapshot:
+        """The snapshot of that tag; by default 'selected' if there is one, else 'final'."""
+        tag = tag or ("selected" if "selected" in self.snapshots else "final")
+        if tag not in self.snapshots:
+            raise DeltaError(f"no snapshot {tag!r} in the delta; it has {', '.join(self.snapshots)}")
+        return self.snapshots[tag]
+
+
+def write_delta(path: Path | str, header: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> None:
+    """Writes a delta file atomically."""
+    with atomic_path(path) as temporary:
+        tensors, metadata = pack(header, snapshots)
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def pack(header: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a delta file (checkpoints store them beside the optimiser's state)."""
+    tensors: dict[str, Tensor] = {}
+    tags: dict[str, Any] = {}
+    for tag, snapshot in snapshots.items():
+        for place, links in snapshot.closed.items():
+            for link in links:
+                tensors.update(_named(f"closed/{link.index}/{place}", link))
+        for place, link in snapshot.open.items():
+            tensors.update(_named(f"open/{tag}/{place}", link))
+        for name, value in snapshot.trained.items():
+            tensors[f"trained/{tag}/{name}"] = value.contiguous()
+        links_open = {link.index for link in snapshot.open.values()}
+        tags[tag] = {"epoch": snapshot.epoch, "links": max(links_open, default=-1) + 1}
+    facts = {"format": "peft_lib.delta", "version": DELTA_VERSION, **header, "snapshots": tags}
+    return tensors, {"delta": json.dumps(facts, sort_keys=True)}
+
+
+def _named(prefix: str, link: Link) -> dict[str, Tensor]:
+    parts = {"A": link.A, "columns": link.columns, "B": link.B, "P": link.P}
+    return {f"{prefix}/{name}": value.contiguous() for name, value in parts.items() if value is not None}
+
+
+def read_delta(path: Path | str) -> Delta:
+    """Reads a delta file. Raises DeltaError if it is absent, damaged, or of another format or version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise DeltaError(f"{path}: not a readable safetensors file ({error}). Rerun the run that wrote it") from error
+    return unpack(tensors, metadata, str(path))
+
+
+def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> Delta:
+    """Inverse of `pack`."""
+    header = json.loads(metadata.get("delta", "{}"))
+    if header.get("format") != "peft_lib.delta" or header.get("version") != DELTA_VERSION:
+        found = (header.get("format"), header.get("version"))
+        raise DeltaError(f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it")
+    snapshots = {}
+    for tag, facts in header.pop("snapshots").items():
+        count = facts["links"]
+        closed = {
+            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header["scale"]) for j in range(count - 1))
+            for place in header["places"]
+        }
+        opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header["scale"]) for p in header["places"]}
+        prefix = f"trained/{tag}/"
+        trained = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        snapshots[tag] = Snapshot(closed, opened, trained, facts["epoch"])
+    return Delta(header, snapshots)
+
+
+def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, scale: float) -> Link:
+    parts = {name: tensors.get(f"{prefix}/{name}") for name in ("A", "columns", "P")}
+    return Link(index, tensors[f"{prefix}/B"], scale, **parts)

@@ -1,0 +1,107 @@
+"""Targets: adapted places as (module path, output slice), and one view of a weight for all kinds of linears."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from peft_lib.study.catalogs import Shape
+
+
+class TargetError(ValueError):
+    """A place that cannot be adapted; the message names the place, the rule and the remedy."""
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """One adapted place. `rows` is the output slice [start, stop) of a fused projection, None for the whole output."""
+
+    path: str
+    rows: tuple[int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the place in files and seeds: 'layer.0.query', 'blocks.0.attn.qkv[0:64]'."""
+        return self.path if self.rows is None else f"{self.path}[{self.rows[0]}:{self.rows[1]}]"
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        match = re.fullmatch(r"(.+?)(?:\[(\d+):(\d+)\])?", text)
+        assert match is not None  # the pattern matches every non-empty text
+        return cls(match[1], (int(match[2]), int(match[3])) if match[2] else None)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """nn.Linear, or transformers' Conv1D (GPT-2), whose weight is stored as (d_in, d_out)."""
+    return isinstance(module, nn.Linear) or _is_conv1d(module)
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    # by name: importing transformers.pytorch_utils costs seconds that timm users need not pay
+    return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
+
+
+def weight_matrix(module: nn.Module) -> Tensor:
+    """The weight as a (d_out, d_in) view; writing into it writes into the module."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.t() if _is_conv1d(module) else weight
+
+
+def resolve_targets(model: nn.Module, wanted: str | Iterable[str | Target | Shape]) -> list[Target]:
+    """Targets of `model`, in module order.
+
+    `wanted`: 'all-linear', or names that end a module path ('query', 'attn.qkv[0:64]'), Targets, or catalog Shapes.
+    A module that several names match is taken by the longest. Raises TargetError for a name that matches no linear, a
+    slice outside the output, or a weight that another module shares.
+    """
+    linears = {name: m for name, m in model.named_modules() if is_linear(m)}
+    if wanted == "all-linear":
+        return [Target(name) for name in linears]
+    names = [_as_target(w) for w in ([wanted] if isinstance(wanted, str) else wanted)]
+    found: list[Target] = []
+    matched: set[Target] = set()
+    for path, module in linears.items():
+        fits = [t for t in names if path == t.path or path.endswith("." + t.path)]
+        if not fits:
+            continue
+        longest = max(len(t.path) for t in fits)
+        for target in (t for t in fits if len(t.path) == longest):
+            matched.add(target)
+            found.append(_checked(Target(path, target.rows), module))
+    if missing := [t.key for t in names if t not in matched]:
+        near = difflib.get_close_matches(missing[0], {p.rpartition(".")[2] for p in linears}, n=4, cutoff=0.3)
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        raise TargetError(f"targets {missing}: no linear module's path ends so{hint}. List them with model.named_modules()")
+    _check_not_shared(model, found)
+    return found
+
+
+def _as_target(wanted: str | Target | Shape) -> Target:
+    if isinstance(wanted, Shape):
+        return Target(wanted.module, wanted.rows)
+    return Target.parse(wanted) if isinstance(wanted, str) else wanted
+
+
+def _checked(target: Target, module: nn.Module) -> Target:
+    height = weight_matrix(module).shape[0]
+    if target.rows is not None and not 0 <= target.rows[0] < target.rows[1] <= height:
+        raise TargetError(f"target {target.key}: the slice must lie inside the output 0:{height}")
+    return target
+
+
+def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:
+    """Merging into a tied weight would change the other module too, so it is refused."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for target in targets:
+        shared = names[id(model.get_submodule(target.path).weight)]
+        if len(shared) > 1:
+            raise TargetError(f"target {target.key}: its weight is shared by {shared}. Untie it or leave it out")
+
+
+def rows_of(target: Target, module: nn.Module) -> tuple[int, int]:
+    return target.rows or (0, weight_matrix(module).shape[0])

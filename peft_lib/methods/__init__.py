@@ -1,0 +1,1 @@
+"""The method family: one file per idea. Importing this package or any of its files never imports torch."""

@@ -1,0 +1,147 @@
+"""What a method is: a description that planning reads without torch and layers carry out with it.
+
+A method adapts a frozen weight W (d_out x d_in) by a chain of links. Link j adds s * B_j A_j, where A_j is either a
+matrix (`LowRank`) or the choice of r input columns (`Columns`, a selector: row i of A_j is the unit vector of column i).
+B_j starts at zero. `start(context)` says what A_j is; `trains` says which factors move; everything else follows.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METHOD_API = 1
+"""Version of this contract. A method made for another version is refused, not guessed at."""
+
+Factor = Literal["A", "B", "P", "backbone"]
+Family = Literal["baseline", "past", "present", "future", "paca"]
+LrGroup = Literal["fft", "lora", "asym"]
+
+
+class MethodError(ValueError):
+    """A method that cannot be registered or found; the message names the value, the rule and the remedy."""
+
+
+class Options(BaseModel):
+    """Base of a method's options: frozen, unknown keys refused. A declared default never changes its meaning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A link whose A is a matrix of shape (r, d_in)."""
+
+    A: "Tensor"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A link whose A selects r distinct input columns: A[i, indices[i]] = 1, zero elsewhere."""
+
+    indices: tuple[int, ...]
+
+
+class LinkContext(Protocol):
+    """What `start` may ask for. Every draw is seeded by (run seed, name, module path, link index), on the CPU."""
+
+    d_in: int
+    d_out: int
+    rank: int
+    index: int
+
+    def normal(self, std: float) -> "Tensor":
+        """(r, d_in) entries from N(0, std^2)."""
+        ...
+
+    def permutation(self, n: int, cycle: int | None = None) -> list[int]:
+        """Random order of 0..n-1; with `cycle` the draw depends on it in place of the link index."""
+        ...
+
+    def integer(self, n: int) -> int:
+        """Uniform on 0..n-1."""
+        ...
+
+
+Start = Callable[[LinkContext, BaseModel], LowRank | Columns]
+
+
+def _no_multipliers(options: BaseModel) -> Mapping[str, float]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the registry. Ids are lower case; names are for people, in HTML and LaTeX."""
+
+    id: str
+    name: str
+    formula: str
+    source: str
+    family: Family
+    trains: tuple[Factor, ...]
+    """What moves beside the head: 'A', 'B', 'P' (PaCA's columns, W[:, cols] / s), 'backbone' (every weight)."""
+    start: Start | None = None
+    """What A of a link is. None for methods without factors."""
+    chains: bool = False
+    """Merges the link at a chain reset and starts the next one."""
+    column_sparse: bool = False
+    """`start` returns Columns (for every option that does not say otherwise): gather and inplace are valid."""
+    options: type[BaseModel] = Options
+    lr_group: LrGroup = "asym"
+    """Which of Table 7's three learning rates applies: fft, lora (A and B train), asym (B alone trains)."""
+    lr_multipliers: Callable[[BaseModel], Mapping[str, float]] = _no_multipliers
+    """Factor name -> multiple of the run's learning rate (LoRA+)."""
+    default_execution: Literal["dense", "gather", "inplace"] | None = None
+    """None: gather where the selector is sparse, dense elsewhere."""
+    exports_to_peft: bool = True
+    html: str = ""
+    latex: str = ""
+    api: int = METHOD_API
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.id):
+            raise MethodError(f"method id {self.id!r}: use lower-case letters, digits and '_', starting with a letter")
+        if self.api != METHOD_API:
+            raise MethodError(
+                f"method {self.id!r} was made for method API {self.api}, this is {METHOD_API}: see docs/adding_a_method.md"
+            )
+        if (self.start is None) == any(f in self.trains for f in ("A", "B", "P")):
+            raise MethodError(f"method {self.id!r}: factors train if and only if `start` says how a link starts")
+        if self.chains and self.start is None:
+            raise MethodError(f"method {self.id!r}: a chain needs links, and links need `start`")
+        object.__setattr__(self, "html", self.html or self.name)
+        object.__setattr__(self, "latex", self.latex or self.name)
+
+    @property
+    def has_factors(self) -> bool:
+        return self.start is not None
+
+    def parse_options(self, values: Mapping[str, object]) -> BaseModel:
+        """Validated options. Raises pydantic.ValidationError for unknown keys and bad values."""
+        return self.options.model_validate(dict(values))
+
+    def is_column_sparse(self, options: BaseModel) -> bool:
+        """Whether this choice of options selects columns; a Gaussian 'selector' does not."""
+        return self.column_sparse and getattr(options, "selector", "columns") != "gaussian"
+
+    def executions(self, options: BaseModel) -> tuple[str, ...]:
+        """Valid executions, the default first."""
+        if not self.is_column_sparse(options):
+            return ("dense",)
+        first = self.default_execution or "gather"
+        return (first, *(e for e in ("dense", "gather", "inplace") if e != first))
+
+    def count(self, d_in: int, d_out: int, rank: int) -> int:
+        """Trainable parameters of one adapted place: r * d_in if A trains, plus r * d_out if B (or P) trains."""
+        return ("A" in self.trains) * rank * d_in + any(f in self.trains for f in ("B", "P")) * rank * d_out
+
+
+def total_count(method: Method, shapes: Sequence[tuple[int, int, int]], rank: int) -> int:
+    """Adapter parameters over (d_in, d_out, count) shapes."""
+    return sum(n * method.count(d_in, d_out, rank) for d_in, d_out, n in shapes)

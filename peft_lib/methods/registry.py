@@ -1,0 +1,83 @@
+"""Finding methods by id. Built-in ones are the files of this folder; plug-ins are files anywhere.
+
+No list of names is kept in code: a new file is a new method, and no other method's fingerprint changes with it.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+
+import peft_lib.methods as package
+from peft_lib.methods.method import Method, MethodError
+
+_plugins: dict[str, tuple[Method, Path | None]] = {}
+
+
+def available() -> tuple[str, ...]:
+    """Ids of all methods, built-in ones first, each group in alphabetical order."""
+    return (*_builtin_files(), *sorted(_plugins))
+
+
+def get_method(method_id: str) -> Method:
+    """The method of that id. Raises MethodError with the nearest names if there is none."""
+    if method_id in _plugins:
+        return _plugins[method_id][0]
+    if method_id in _builtin_files():
+        return importlib.import_module(f"{package.__name__}.{method_id}").METHOD
+    near = difflib.get_close_matches(str(method_id), available(), n=3, cutoff=0.4)
+    hint = f" Did you mean: {', '.join(near)}?" if near else ""
+    raise MethodError(f"Unknown method {method_id!r}.{hint} Available: {', '.join(available())}")
+
+
+def method_file(method_id: str) -> Path | None:
+    """The file that defines a method (its fingerprint starts there); None for one made at run time."""
+    if method_id in _plugins:
+        return _plugins[method_id][1]
+    get_method(method_id)
+    return Path(package.__path__[0], f"{method_id}.py").resolve()
+
+
+def load_plugin(path: Path | str) -> Method:
+    """Registers the METHOD of a Python file outside the package.
+
+    Raises MethodError if the file is absent, has no METHOD, was made for another API version, or uses a taken id.
+    Loading the same file twice is harmless.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise MethodError(f"plug-in {path}: no such file. Give the path of a Python file that defines METHOD")
+    module_name = f"peft_lib_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise MethodError(f"plug-in {path}: not a Python file. Give a file whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    method = getattr(module, "METHOD", None)
+    if not isinstance(method, Method):
+        raise MethodError(f"plug-in {path}: it must define METHOD = Method(...), found {type(method).__name__}")
+    if method.id in available() and method_file(method.id) != path:
+        raise MethodError(f"plug-in {path}: method id {method.id!r} is taken by {method_file(method.id)}. Choose another")
+    sys.modules[module_name] = module
+    _plugins[method.id] = (method, path)
+    return method
+
+
+def register(method: Method) -> Method:
+    """Registers a method made at run time (notebooks, tests); raises MethodError if its id is taken."""
+    if method.id in available():
+        raise MethodError(f"method id {method.id!r} is taken by {method_file(method.id)}. Choose another id")
+    _plugins[method.id] = (method, None)
+    return method
+
+
+def unregister(method_id: str) -> None:
+    """Forgets a plug-in (built-in methods stay)."""
+    _plugins.pop(method_id, None)
+
+
+def _builtin_files() -> tuple[str, ...]:
+    shared = {"method", "registry", "selectors"}
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in shared))

@@ -1,0 +1,1 @@
+"""Rendering: cells in, HTML page, LaTeX appendix, figures, JSON and CSV out. Never imports torch."""

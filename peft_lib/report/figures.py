@@ -1,0 +1,214 @@
+"""Figures of a study: accuracy against cost, training curves. Numbers come from cells alone."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from peft_lib.report import style
+from peft_lib.report.markup import plain_name
+from peft_lib.report.tables import FAMILIES
+from peft_lib.results.cells import Cell
+from peft_lib.study.metrics import METRICS
+from peft_lib.study.plan import Plan
+from peft_lib.study.schema import Artefact
+
+Task = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: file name without ending, what it shows in words, its size in pixels."""
+
+    name: str
+    alt: str
+    title: str
+    width: int
+    height: int
+
+
+def draw(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:
+    """Draws an artefact's figures into a folder; none for tables and for artefacts without a single value."""
+    makers: dict[str, Callable[..., list[Picture]]] = {"cost": cost, "curves": curves}
+    make = makers.get(artefact.kind)
+    if make is None:
+        return []
+    with style.style():
+        return make(artefact, cells, plan, folder)
+
+
+def tasks_of(cells: Iterable[Cell]) -> list[Task]:
+    return list(dict.fromkeys((c.model, c.dataset, c.row) for c in cells))
+
+
+def task_name(plan: Plan, model: str, dataset: str, row: str = "") -> str:
+    return f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}"
+
+
+def _save(figure, folder: Path, name: str, alt: str, title: str = "") -> Picture:
+    style.save(figure, folder / name)
+    width, height = figure.get_size_inches()
+    return Picture(name, alt, title, round(96 * width), round(96 * height))
+
+
+def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:
+    """One panel per task: cost to the right, score upwards, error bars of one sd, the majority class as a line."""
+    tasks = [t for t in tasks_of(cells) if len(_points(cells, t)) > 0]
+    if not tasks:
+        return []
+    across = min(2, len(tasks))
+    down = math.ceil(len(tasks) / across)
+    figure = style.new_figure(4.9 * across, 3.7 * down)
+    said = []
+    for place, task in enumerate(tasks):
+        axes = figure.add_subplot(down, across, place + 1)
+        points = _points(cells, task)
+        _scatter(axes, artefact, points)
+        axes.set_title(task_name(plan, *task))
+        _majority(axes, cells, task, points)
+        best = min(points, key=lambda p: p[1].rank_in_row or 99)
+        said.append(f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best[1].method)} at {best[1].value:.2f}")
+    shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
+    handles = [
+        Line2D([], [], linestyle="", marker=style.MARKERS[f], color=style.COLOURS[f], markersize=5, label=FAMILIES[f]) for f in shown
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    alt = f"Scatter plot of {METRICS[artefact.metric].label} against {METRICS[artefact.cost].label}. {'. '.join(said)}."
+    return [_save(figure, folder, artefact.id, alt)]
+
+
+def _points(cells: list[Cell], task: Task) -> list[tuple[Cell, Cell]]:
+    """(cost, value) of the methods that have both."""
+    mine = {(c.panel, c.method): c for c in cells if (c.model, c.dataset, c.row) == task and c.method and c.trusted}
+    pairs = ((mine.get(("cost", m)), mine.get(("value", m))) for m in dict.fromkeys(m for _, m in mine))
+    return [(a, b) for a, b in pairs if a and b]
+
+
+def _scatter(axes: Axes, artefact: Artefact, points: list[tuple[Cell, Cell]]) -> None:
+    for x, y in points:
+        kind = style.family(y.method)
+        axes.errorbar(
+            x.value, y.value, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind], markersize=5.5,
+            elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
+        )  # fmt: skip
+    first = points[0]
+    axes.set_xlabel(_axis_label(METRICS[artefact.cost].label, first[0].unit))
+    axes.set_ylabel(_axis_label(METRICS[artefact.metric].label, first[1].unit))
+    axes.grid(True)
+    axes.margins(x=0.08, y=0.12)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high)
+    _names(axes, points)
+
+
+def _axis_label(label: str, unit: str) -> str:
+    return f"{label} ({unit})" if unit else label
+
+
+def _names(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
+    """Names in a column right of the panel, evenly apart and in the order of the values, each tied to its point."""
+    ordered = sorted(points, key=lambda p: p[1].value)
+    low, high = axes.get_ylim()
+    size = 7 if len(ordered) <= 18 else 7 * 18 / len(ordered)
+    step = 1 / max(len(ordered), 1)
+    wanted = [(p[1].value - low) / (high - low) for p in ordered]
+    for (x, y), at in zip(ordered, _spread(wanted, min(step, 0.062)), strict=True):
+        axes.annotate(
+            plain_name(y.method), xy=(x.value, y.value), xytext=(1.035, at), textcoords="axes fraction", fontsize=size,
+            va="center", annotation_clip=False, color=style.INK,
+            arrowprops={"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "alpha": 0.55, "shrinkA": 0, "shrinkB": 3},
+        )  # fmt: skip
+
+
+def _spread(wanted: list[float], gap: float) -> list[float]:
+    """Positions in 0..1 near the wanted ones (ascending), at least `gap` apart: pushed up, then back down."""
+    places = list(wanted)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    limit = 1.0
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], limit)
+        limit = places[i] - gap
+    return places
+
+
+def _majority(axes: Axes, cells: list[Cell], task: Task, points: list[tuple[Cell, Cell]]) -> None:
+    """The floor as a line if it lies near, as a sentence if it would squeeze the points together."""
+    floor = next((c.value for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task), None)
+    if floor is None:
+        return
+    low, high = axes.get_ylim()
+    if floor >= low - 0.6 * (high - low):
+        axes.axhline(floor, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
+        axes.annotate(f"majority class {floor:.1f}", (0.01, floor), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+    else:
+        axes.annotate(f"majority class: {floor:.1f}, below this panel", (0.01, 0.015), xycoords="axes fraction", fontsize=6.5)
+
+
+def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:
+    """A figure per task: losses above, metric below, one column per family; all methods' range in grey behind."""
+    pictures = []
+    drawn = [c for c in cells if c.value is not None and c.row.isdigit()]
+    tasks = list(dict.fromkeys((c.model, c.dataset) for c in drawn))
+    for model, dataset in tasks:
+        mine = [c for c in drawn if (c.model, c.dataset) == (model, dataset)]
+        floor = next((c.value for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None)
+        pictures.append(_task_curves(artefact, mine, floor, plan, folder))
+    return pictures
+
+
+def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan: Plan, folder: Path) -> Picture:
+    methods = list(dict.fromkeys(c.method for c in mine))
+    families = [(f, list(g)) for f, g in groupby(methods, key=style.family)]
+    metric = next((c.panel for c in mine if c.panel.startswith("validation/") and c.panel != "validation/loss"), None)
+    panels = ["validation/loss", *([metric] if metric else [])]
+    figure = style.new_figure(max(2.15 * len(families) + 0.4, 4), 2.0 * len(panels) + 0.5)
+    grid = figure.subplots(len(panels), len(families), sharex=True, sharey="row", squeeze=False)
+    for down, panel in enumerate(panels):
+        for across, (name, members) in enumerate(families):
+            axes = grid[down][across]
+            _envelope(axes, [c for c in mine if c.panel == panel])
+            for place, method in enumerate(members):
+                colour = style.LINES[place % len(style.LINES)]
+                _line(axes, mine, panel, method, colour, plain_name(method))
+                if panel == "validation/loss":
+                    _line(axes, mine, "train/loss", method, colour, None)
+            if floor is not None and panel == metric:
+                axes.axhline(floor, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
+            axes.grid(True)
+            if down == 0:
+                axes.set_title(FAMILIES[name])
+                axes.legend(loc="best", handlelength=1.2, labelspacing=0.2)
+            if down == len(panels) - 1:
+                axes.set_xlabel("epoch")
+                axes.xaxis.get_major_locator().set_params(integer=True)
+        unit = next((c.unit for c in mine if c.panel == panel), "")
+        grid[down][0].set_ylabel(_axis_label("loss" if panel == "validation/loss" else panel.replace("/", " "), unit))
+    model, dataset = mine[0].model, mine[0].dataset
+    alt = f"Curves over epochs of {len(methods)} methods on {task_name(plan, model, dataset)}: validation loss (solid), running "
+    alt += "train loss (dashed), validation metric below; the grey band is the range over all methods."
+    return _save(figure, folder, f"{artefact.id}_{model}_{dataset}", alt, task_name(plan, model, dataset))
+
+
+def _envelope(axes: Axes, cells: list[Cell]) -> None:
+    by_epoch = {e: [c.value for c in cells if int(c.row) == e] for e in sorted({int(c.row) for c in cells})}
+    low, high = [min(v) for v in by_epoch.values()], [max(v) for v in by_epoch.values()]
+    axes.fill_between(list(by_epoch), low, high, color=style.MUTED, alpha=0.13, linewidth=0)
+
+
+def _line(axes: Axes, mine: list[Cell], panel: str, method: str, colour: str, label: str | None) -> None:
+    points = sorted((c for c in mine if c.panel == panel and c.method == method), key=lambda c: int(c.row))
+    if not points:
+        return
+    x, y = [int(c.row) for c in points], [c.value for c in points]
+    dashed = panel.startswith("train/")
+    axes.plot(x, y, color=colour, linewidth=0.8 if dashed else 1.4, linestyle=(0, (3, 2)) if dashed else "-", label=label,
+              marker="o" if len(x) < 3 else None, markersize=3)  # fmt: skip
+    spread = [c.sd for c in points]
+    if not dashed and None not in spread:
+        axes.fill_between(x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread, strict=True)],
+                          color=colour, alpha=0.16, linewidth=0)  # fmt: skip

@@ -1,0 +1,104 @@
+"""A table as it is shown, before it is HTML or LaTeX: labels, entries, footnotes. Both renderings read this."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import ascii_lowercase
+
+from markupsafe import Markup, escape
+
+from peft_lib.methods.registry import get_method
+from peft_lib.report.markup import latex_escape, latex_name, safe_html
+
+LINES = {
+    "n": "runs", "sd": "sd", "interval": "95 % interval", "change": "change vs best", "ratio": "ratio to reference",
+    "formula": "by formula", "paper": "paper", "difference": "difference",
+}  # fmt: skip
+"""Lines that may stand below a value, in this order, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A heading in both languages; safe as it stands."""
+
+    html: Markup
+    latex: str
+    css: str = ""
+
+    @classmethod
+    def plain(cls, text: str, css: str = "") -> "Label":
+        return cls(escape(text), latex_escape(text), css)
+
+    @classmethod
+    def method(cls, method_id: str) -> "Label":
+        method = get_method(method_id)
+        return cls(safe_html(method.html), latex_name(method.latex), f"family-{method.family}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table. Plain text throughout; templates escape it."""
+
+    text: str
+    lines: Mapping[str, str] = field(default_factory=dict)
+    mark: int = 0
+    status: str = "ok"
+    notes: tuple[str, ...] = ()
+    title: str = ""
+    heat: float | None = None
+    run: str | None = None
+
+
+EMPTY = Entry("", status="empty")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. `group` opens a new part of the table where it differs from the row above."""
+
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    group: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """Kinds of lines that any entry of the row has."""
+        return [name for name in LINES if any(name in e.lines for e in self.entries)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One grid of entries. `spans`: (text, number of columns) above the column headings."""
+
+    headings: tuple[str, ...]
+    columns: tuple[Label, ...]
+    rows: tuple[Row, ...]
+    spans: tuple[tuple[str, int], ...] = ()
+    title: str = ""
+    about: str = ""
+
+    @property
+    def line_kinds(self) -> list[str]:
+        return [name for name in LINES if any(name in row.lines for row in self.rows)]
+
+
+class Footnotes:
+    """Numbers footnotes of one artefact by letters, equal texts once."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def mark(self, text: str | None) -> tuple[str, ...]:
+        """The letter of a footnote; nothing for no text."""
+        if not text:
+            return ()
+        return (self.texts.setdefault(text, _letters(len(self.texts))),)
+
+    @property
+    def items(self) -> list[tuple[str, str]]:
+        return [(letter, text) for text, letter in self.texts.items()]
+
+
+def _letters(place: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    high, low = divmod(place, len(ascii_lowercase))
+    return (_letters(high - 1) if high else "") + ascii_lowercase[low]

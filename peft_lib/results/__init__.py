@@ -1,0 +1,1 @@
+"""What was measured: Parquet schemas, aggregation, statistics, published values. Never imports torch."""

@@ -1,0 +1,133 @@
+"""What every builder starts from: the points of a grid in groups of seeds, and a group's runs as one cell."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from peft_lib.results.cells import Cell
+from peft_lib.results.collect import FAILURES
+from peft_lib.results.published import REFERENCE, Published, Value
+from peft_lib.results.quantities import quantity
+from peft_lib.results.statistics import summarise
+from peft_lib.study.plan import Plan
+from peft_lib.study.schema import Artefact
+from peft_lib.study.spec import RunSpec
+
+STATUS_WORDS = {"out_of_memory": "out of memory"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone: one place in a table."""
+
+    model: str
+    dataset: str
+    method: str
+    varied: tuple[tuple[str, Any], ...]
+    run_ids: tuple[str, ...]
+
+    @property
+    def row(self) -> str:
+        """Row label within model and data set: what the grid varies."""
+        return ", ".join(f"{name} {number(value)}" for name, value in self.varied)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One artefact of a plan, with the runs' rows (`collect`) and the folder of the paper's values."""
+
+    plan: Plan
+    artefact: Artefact
+    runs: pd.DataFrame
+    results: Any
+    references: Any = field(default=REFERENCE)
+
+    @cached_property
+    def published(self) -> Published | None:
+        return Published(self.artefact.published, self.references) if self.artefact.published else None
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Groups in the order of the study: tasks, then varied settings, then methods."""
+        grid = self.plan.study.grids[self.artefact.grid]
+        found: dict[tuple, dict[str, None]] = {}
+        for p in self.plan.points[self.artefact.grid]:
+            found.setdefault((p.model, p.dataset, tuple(p.varied.items()), p.method), {})[p.run_id] = None
+        tasks = {tuple(task.split("/")): place for place, task in enumerate(grid.tasks)}
+        methods = {method: place for place, method in enumerate(grid.methods)}
+        varied = {key[2]: None for key in found}
+        order = {key: place for place, key in enumerate(varied)}
+        ranked = sorted(found.items(), key=lambda item: (tasks[item[0][:2]], order[item[0][2]], methods[item[0][3]]))
+        return [Group(model, dataset, method, values, tuple(ids)) for (model, dataset, values, method), ids in ranked]
+
+    def rows(self) -> Iterator[list[Group]]:
+        """Groups that share a row: same task and varied settings, one per method."""
+        rows: dict[tuple, list[Group]] = {}
+        for group in self.groups:
+            rows.setdefault((group.model, group.dataset, group.varied), []).append(group)
+        yield from rows.values()
+
+    def spec(self, group: Group) -> RunSpec:
+        return self.plan.runs[group.run_ids[0]]
+
+    def cell(self, group: Group, metric: str, **place: Any) -> Cell:
+        """The group's mean of a quantity, with whatever happened to its runs."""
+        what = quantity(metric, self.plan, group.dataset)
+        place = {"panel": "", "row": group.row, "column": group.method, **place}
+        rows = self.runs.loc[list(group.run_ids)]
+        return Cell(
+            artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
+            method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
+            **_measured(rows, what.column, what.scale), **place,
+        )  # fmt: skip
+
+    def printed(self, group: Group, **keys: Any) -> Value | None:
+        """The paper's value for a group; settings that the reference file keys by are read from the spec."""
+        if self.published is None:
+            return None
+        spec = self.spec(group)
+        settings = {k: getattr(spec, k) for k in ("rank", "alpha", "lr", "chain_period")}
+        given = {"model": group.model, "dataset": group.dataset, "method": group.method}
+        return self.published.find(**{**settings, **given, **keys})
+
+
+def _measured(rows: pd.DataFrame, column: str, scale: float) -> dict[str, Any]:
+    """Value, spread, counts, status and reason of runs that belong together. Stale values are used only if all are stale."""
+    planned = len(rows)
+    fresh = rows[rows["status"] == "ok"]
+    stale = rows[(rows["status"] == "stale") & rows[column].notna()]
+    use = stale if fresh.empty and len(stale) == planned else fresh[fresh[column].notna()]
+    spread = summarise(float(v) * scale for v in use[column])
+    status, reason = _status(rows, fresh, column)
+    if spread.n == 1 and not reason:
+        reason = "single seed: no spread"
+    return {
+        "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": planned, "low": spread.low, "high": spread.high,
+        "status": status, "reason": reason,
+    }  # fmt: skip
+
+
+def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, str | None]:
+    if len(fresh) == len(rows):
+        absent = int(fresh[column].isna().sum())
+        if not absent:
+            return "ok", None
+        status = "not_available" if absent == len(rows) else "partial"
+        return status, f"{absent} of {len(rows)} runs did not record {column}"
+    found = {s: rows[rows["status"] == s] for s in FAILURES if (rows["status"] == s).any()}
+    texts = []
+    for status, part in found.items():
+        why = "; ".join(dict.fromkeys(str(r) for r in part["reason"] if r))
+        seeds = ", ".join(str(s) for s in part["seed"])
+        texts.append(f"{STATUS_WORDS.get(status, status)} (seed {seeds}){f': {why}' if why else ''}")
+    if not fresh.empty:
+        return "partial", f"{len(fresh)} of {len(rows)} runs; " + "; ".join(texts)
+    return next(iter(found)), "; ".join(texts)
+
+
+def number(value: Any) -> str:
+    """A setting as a label: 0.001, 3.16e-05, all."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

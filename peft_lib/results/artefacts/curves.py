@@ -1,0 +1,58 @@
+"""Kind `curves`: loss and metric per epoch and method, mean over seeds with its spread."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pyarrow as pa
+
+from peft_lib.results.artefacts.context import Context, Group
+from peft_lib.results.artefacts.methods import majority
+from peft_lib.results.cells import Cell
+from peft_lib.results.collect import read_epochs
+from peft_lib.results.quantities import TASK_METRICS
+from peft_lib.results.statistics import summarise
+
+
+def build(context: Context) -> list[Cell]:
+    """Panels `train/loss`, `validation/loss` and `validation/<metric>`; row: the epoch. Runs that are not ok have no curve."""
+    cells: list[Cell] = []
+    for row in context.rows():
+        metric = context.plan.datasets[row[0].dataset].metric
+        label, unit, scale, direction = TASK_METRICS[metric]
+        for group in row:
+            epochs, problems = _read(context, group)
+            pattern = replace(context.cell(group, "test_metric", row=""), value=None, sd=None, low=None, high=None)
+            if problems:
+                cells.append(replace(pattern, panel="validation/loss", status="unreadable", reason="; ".join(problems), n=0))
+            elif epochs.empty:
+                cells.append(replace(pattern, panel="validation/loss", n=0))
+            for (split, name), part in epochs.groupby(["split", "metric"], sort=True):
+                if name == "loss" or (split == "validation" and name == metric):
+                    shown = {"unit": "nats", "direction": "lower", "digits": 3} if name == "loss" else {
+                        "unit": unit, "direction": direction, "digits": 2}  # fmt: skip
+                    curve = replace(pattern, panel=f"{split}/{name}", metric=str(name), **shown)
+                    cells += _points(curve, part, 1.0 if name == "loss" else scale)
+        cells.append(replace(majority(context, row), panel=f"validation/{metric}", metric=metric))
+    return cells
+
+
+def _read(context: Context, group: Group) -> tuple[pd.DataFrame, list[str]]:
+    """Epochs of the group's good runs, and what could not be read."""
+    found, problems = [pd.DataFrame(columns=["epoch", "step", "split", "metric", "value", "run"])], []
+    for run_id in group.run_ids:
+        row = context.runs.loc[run_id]
+        if row["status"] == "ok":
+            try:
+                found.append(read_epochs(context.results / "runs" / row["folder"]).assign(run=run_id))
+            except (OSError, pa.ArrowException) as error:
+                problems.append(f"epochs.parquet of {run_id}: {str(error).splitlines()[0]}")
+    return (pd.concat(found[1:]) if len(found) > 1 else found[0]), problems
+
+
+def _points(curve: Cell, part: pd.DataFrame, scale: float) -> list[Cell]:
+    points = []
+    for epoch, values in part.dropna(subset="value").groupby("epoch", sort=True)["value"]:
+        s = summarise(values * scale)
+        spread = {"value": s.mean, "sd": s.sd, "n": s.n, "low": s.low, "high": s.high}
+        points.append(replace(curve, row=str(int(epoch)), **spread))
+    return points

@@ -1,0 +1,68 @@
+"""What a row says about its cells: the best three, sparse methods' change against the best, difference to the paper."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from peft_lib.methods.registry import get_method
+from peft_lib.results.cells import Cell
+from peft_lib.results.published import Value
+
+
+def goodness(cell: Cell) -> float:
+    """A number that is larger for better cells; without a direction the nearest to zero is best, as the paper marks gaps."""
+    if cell.value is None:
+        raise ValueError(f"cell {cell.key} {cell.column} has no value")
+    return {"higher": cell.value, "lower": -cell.value}.get(cell.direction, -abs(cell.value))
+
+
+def rank(cells: list[Cell], highlight: int) -> list[Cell]:
+    """Marks the best `highlight` cells of one row; equal values share a place. Failed and stale cells take no part."""
+    values = sorted((goodness(c) for c in cells if c.trusted), reverse=True)
+    places = {value: place for place, value in reversed(list(enumerate(values, start=1)))}
+    return [
+        replace(c, rank_in_row=places[goodness(c)] if c.trusted and places[goodness(c)] <= highlight else None) for c in cells
+    ]
+
+
+def change_against_best(cells: list[Cell]) -> list[Cell]:
+    """Sparse methods (family `future`): 100 (value - best) / best, where best is over all methods of the row.
+
+    The best itself carries none, as in the paper's Table 2.
+    """
+    trusted = [c for c in cells if c.trusted]
+    if not trusted:
+        return cells
+    best = max(trusted, key=goodness)
+    return [_changed(c, best) for c in cells]
+
+
+def _changed(cell: Cell, best: Cell) -> Cell:
+    sparse = cell.method is not None and get_method(cell.method).family == "future"
+    if not (sparse and cell.trusted and best.value) or goodness(cell) == goodness(best):
+        return cell
+    return replace(cell, change_vs_best=100 * (cell.value - best.value) / best.value)
+
+
+def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
+    """The cell with the paper's number and the difference of `value` to it."""
+    if printed is None or printed.number is None:
+        return cell
+    difference = value - printed.number if value is not None and cell.trusted else None
+    return replace(cell, published=printed.number, difference=difference, caveat=printed.caveat)
+
+
+def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
+    """Each cell divided by the reference method's mean: a ratio of means, as in the paper's Table 17, without an interval."""
+    cells = list(cells)
+    base = next((c for c in cells if c.method == reference), None)
+    return [_divided(c, base, reference) for c in cells]
+
+
+def _divided(cell: Cell, base: Cell | None, reference: str) -> Cell:
+    plain = {"unit": "", "sd": None, "low": None, "high": None, "digits": 2}
+    if base is None or not base.trusted or not base.value:
+        reason = f"no value of {reference} to divide by"
+        return replace(cell, value=None, status="not_available", reason=reason, **plain)
+    if cell.value is None:
+        return replace(cell, **plain)
+    return replace(cell, value=cell.value / base.value, **plain)

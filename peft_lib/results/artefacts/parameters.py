@@ -1,0 +1,70 @@
+"""Kind `parameters`: trainable parameters by the catalogs' formulas and as counted by the runs (Table 6).
+
+Percent is of (model + A + B), the model with its head, A and B whether they train or not: selectors count as the matrix
+they stand for, as in the paper.
+"""
+
+from dataclasses import dataclass, replace
+
+from peft_lib.methods.method import total_count
+from peft_lib.methods.registry import get_method
+from peft_lib.results.artefacts import marks
+from peft_lib.results.artefacts.context import Context
+from peft_lib.results.cells import Cell
+from peft_lib.study.plan import Plan
+from peft_lib.study.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters of one run by formula."""
+
+    trainable: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.trainable / self.total
+
+
+def counts(spec: RunSpec, plan: Plan) -> Counts:
+    """Trainable parameters and (model + A + B), from the catalog's dimensions."""
+    entry = plan.models[spec.model.id]
+    method = get_method(spec.method)
+    head = entry.head_size(plan.datasets[spec.dataset.id].num_labels)
+    if "backbone" in method.trains:
+        return Counts(entry.parameters + head, entry.parameters + head)
+    if not method.has_factors:
+        return Counts(head, entry.parameters + head)
+    shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
+    factors = sum(spec.rank * (d_in + d_out) * n for d_in, d_out, n in shapes)
+    return Counts(total_count(method, shapes, spec.rank) + head, entry.parameters + head + factors)
+
+
+def build(context: Context) -> list[Cell]:
+    cells: list[Cell] = []
+    for panel in ("trainable_parameters", "trainable_pct"):
+        for row in context.rows():
+            for group in row:
+                by_formula = counts(context.spec(group), context.plan)
+                cell = _checked(context, group, by_formula)
+                if panel == "trainable_pct":
+                    share = 100 / by_formula.total
+                    value = None if cell.value is None else cell.value * share
+                    cell = replace(cell, value=value, expected=by_formula.percent, unit="%", digits=3)
+                cell = replace(cell, panel=panel)
+                cells.append(marks.beside(cell, context.printed(group, quantity=panel), cell.value))
+    return cells
+
+
+def _checked(context: Context, group, by_formula: Counts) -> Cell:
+    """The counted value, or the formula's where no run has counted yet, and a mismatch said loudly."""
+    cell = replace(context.cell(group, "trainable_parameters"), expected=by_formula.trainable, sd=None, low=None, high=None)
+    rows = context.runs.loc[list(group.run_ids)]
+    found = sorted({int(v) for v in rows.loc[rows["status"] == "ok", "trainable_parameters"].dropna()})
+    if found and found != [by_formula.trainable]:
+        counted = " and ".join(f"{v:,}" for v in found)
+        return replace(cell, status="mismatch", reason=f"runs counted {counted}, the formula says {by_formula.trainable:,}")
+    if not found:
+        return replace(cell, value=by_formula.trainable, reason=f"by formula, not yet counted by a run ({cell.reason})")
+    return replace(cell, value=by_formula.trainable, reason=cell.reason if cell.status != "ok" else None)

@@ -1,0 +1,119 @@
+"""Cell: one entry of a table or one point of a figure, with its spread, its origin and what is wrong with it.
+
+All artefacts share one schema, so HTML, LaTeX, JSON and CSV are renderings of the same rows.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peft_lib.files import atomic_path
+
+CELLS_VERSION = 1
+S, I, F = pa.string(), pa.int64(), pa.float64()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Values are in `unit`, as displayed (percent, not fractions). Fields: see CELLS."""
+
+    artefact: str
+    kind: str
+    panel: str
+    model: str
+    dataset: str
+    row: str
+    column: str
+    metric: str
+    method: str | None = None
+    unit: str = ""
+    direction: str = "none"
+    digits: int = 2
+    value: float | None = None
+    sd: float | None = None
+    n: int = 0
+    planned: int = 0
+    low: float | None = None
+    high: float | None = None
+    ratio: float | None = None
+    expected: float | None = None
+    text: str | None = None
+    source: str | None = None
+    published: float | None = None
+    published_text: str | None = None
+    difference: float | None = None
+    status: str = "ok"
+    reason: str | None = None
+    change_vs_best: float | None = None
+    rank_in_row: int | None = None
+    caveat: str | None = None
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """The row that the cell stands in."""
+        return self.panel, self.model, self.dataset, self.row
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the value may be ranked and compared: measured by fresh runs, be it fewer than planned."""
+        return self.value is not None and self.status in ("ok", "partial")
+
+
+_DESCRIPTIONS = {
+    "artefact": "id of the artefact in the study",
+    "kind": "kind of the artefact",
+    "panel": "part of the artefact: a quantity (efficiency, cost, curves), a task and method (heatmap)",
+    "model": "model id",
+    "dataset": "data set id",
+    "row": "row label within model and data set: varied settings, epoch; empty where these two say it all",
+    "column": "column key: method id, 'majority', value of a setting, name of a setting",
+    "metric": "quantity, one of peft_lib/study/metrics.py; epoch metric (curves)",
+    "method": "method id; null where a cell belongs to none or to several",
+    "unit": "unit of value, sd, low, high, expected, published, difference",
+    "direction": "higher or lower is better; none: nearest to zero is best",
+    "digits": "decimals to print",
+    "value": "mean over seeds; null if no run has a value",
+    "sd": "standard deviation over seeds (ddof 1); null for one seed and for ratios",
+    "n": "runs that the value is the mean of",
+    "planned": "runs that the study plans for this cell",
+    "low": "lower end of the 95 % t interval over seeds; null as sd",
+    "high": "upper end of it",
+    "ratio": "value divided by the reference method's (efficiency)",
+    "expected": "value by formula (trainable parameters)",
+    "text": "what is shown where a cell is no number (hyper-parameters)",
+    "source": "where a setting comes from: defaults, grid, varied, or a rule's source",
+    "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
+    "published_text": "the paper's setting, as printed",
+    "difference": "value (efficiency: ratio) minus published",
+    "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
+    "reason": "why the status is not ok, and why an interval is absent",
+    "change_vs_best": "sparse methods: change against the row's best value in percent",
+    "rank_in_row": "1..3 for the best three of a row (heatmap: 1 for the best of the panel)",
+    "caveat": "why the published value is no fair target",
+    "run_ids": "runs behind the cell",
+}
+_TYPES = {"digits": I, "n": I, "planned": I, "rank_in_row": I, "run_ids": pa.list_(S)} | dict.fromkeys(
+    ("value", "sd", "low", "high", "ratio", "expected", "published", "difference", "change_vs_best"), F
+)
+CELLS = pa.schema(
+    [pa.field(f.name, _TYPES.get(f.name, S), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],
+    metadata={"schema_version": str(CELLS_VERSION)},
+)
+
+
+def write_cells(path: Path | str, cells: list[Cell]) -> None:
+    """Writes the cells of one artefact atomically."""
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([asdict(c) for c in cells], schema=CELLS), temporary)
+
+
+def read_cells(path: Path | str) -> list[Cell]:
+    """Cells of one artefact. Raises ValueError if another release wrote them."""
+    table = pq.read_table(path)
+    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(CELLS_VERSION):
+        raise ValueError(f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables")
+    return [Cell(**{**row, "run_ids": tuple(row["run_ids"])}) for row in table.to_pylist()]

@@ -1,0 +1,113 @@
+"""Parquet schemas of a run's files. A sentence per column; units in the name or the sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peft_lib.files import atomic_path
+
+RESULT_VERSION = 1
+
+
+def _schema(fields: dict[str, tuple[pa.DataType, str]], version: int = RESULT_VERSION) -> pa.Schema:
+    columns = [pa.field(name, kind, metadata={"description": text}) for name, (kind, text) in fields.items()]
+    return pa.schema(columns, metadata={"schema_version": str(version)})
+
+
+S, I, F, B = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+RESULT = _schema(
+    {
+        "run_id": (S, "first 12 hex digits of the SHA-256 of `spec`"),
+        "spec": (S, "canonical JSON of the run's specification"),
+        "model": (S, "model id"),
+        "dataset": (S, "data set id"),
+        "method": (S, "method id"),
+        "seed": (I, "run seed"),
+        "execution": (S, "how the adapted layers computed: dense, gather, inplace; 'none' without factors"),
+        "status": (S, "ok, diverged, out_of_memory"),
+        "reason": (S, "why the status is not ok; null otherwise"),
+        "metric": (S, "name of the data set's metric: accuracy"),
+        "metric_direction": (S, "higher or lower is better"),
+        "selected_epoch": (I, "epoch (1-based) whose weights are reported"),
+        "epochs": (I, "epochs trained"),
+        "steps": (I, "optimiser steps taken"),
+        "links": (I, "links of the chain at the selected epoch (1 without a chain, 0 without factors)"),
+        "test_metric": (F, "metric on test at the selected epoch, as a fraction"),
+        "val_metric": (F, "metric on validation at the selected epoch"),
+        "test_loss": (F, "mean eval-mode loss on test at the selected epoch, nats per item"),
+        "val_loss": (F, "mean eval-mode loss on validation at the selected epoch"),
+        "train_loss": (F, "mean eval-mode loss on the clean training items at the selected epoch"),
+        "train_loss_running": (F, "mean train-mode loss during the selected epoch (weights moving, dropout on)"),
+        "gap": (F, "test_loss - train_loss, signed"),
+        "majority": (F, "share of the most frequent training label among the test items"),
+        "n_train": (I, "training items"),
+        "n_validation": (I, "validation items"),
+        "n_test": (I, "test items"),
+        "trainable_parameters": (I, "parameters that the optimiser holds, head included"),
+        "adapter_parameters": (I, "of these, in adapters (or in the backbone under full fine-tuning)"),
+        "head_parameters": (I, "of these, in the classification head"),
+        "total_parameters": (I, "all parameters of the adapted model, frozen ones and factors included"),
+        "samples_per_s": (F, "training items per second of training time, evaluation excluded"),
+        "wall_s": (F, "wall time of the run without imports, all attempts, seconds"),
+        "setup_s": (F, "of it: building the model and reading data"),
+        "train_s": (F, "of it: training steps, data loading included, synchronised at epoch ends"),
+        "eval_s": (F, "of it: validation, test and clean training loss"),
+        "save_s": (F, "of it: checkpoints and results"),
+        "cpu_s": (F, "processor time of the process, all attempts, without imports"),
+        "peak_allocated_bytes": (I, "peak of allocated accelerator memory during training; null on a CPU"),
+        "peak_reserved_bytes": (I, "peak of reserved accelerator memory during training; null on a CPU"),
+        "peak_rss_bytes": (I, "peak resident set of the process"),
+        "peak_memory_bytes": (I, "peak_allocated_bytes, or peak_rss_bytes on a CPU"),
+        "device": (S, "cpu or cuda"),
+        "device_name": (S, "processor or accelerator, as its driver names it"),
+        "threads": (I, "processor threads"),
+        "processes": (I, "Accelerate processes"),
+        "attempts": (I, "times the run was started, the finishing one included"),
+        "versions": (S, "JSON: versions of python, torch and the libraries that computed the numbers"),
+        "git_commit": (S, "commit of the working tree; null outside a repository"),
+        "git_dirty": (B, "whether tracked files differed from the commit"),
+        "fingerprint": (S, "source code and data that the numbers depend on (docs/architecture.md)"),
+        "data_sha256": (S, "SHA-256 of the prepared data"),
+        "host": (S, "machine name"),
+        "started": (S, "ISO 8601, UTC, of the first attempt"),
+        "finished": (S, "ISO 8601, UTC"),
+        "command": (S, "what repeats this one run from the repository root"),
+    }
+)
+
+EPOCHS = _schema(
+    {
+        "epoch": (I, "1-based; 0 is before the first step"),
+        "step": (I, "optimiser steps taken so far"),
+        "split": (S, "train (running, train mode) or validation (eval mode)"),
+        "metric": (S, "loss, accuracy, lr (at the epoch's last step), link (index of the open link)"),
+        "value": (F, "its value"),
+    }
+)
+
+PREDICTIONS = _schema(
+    {
+        "id": (S, "stable id of the test item"),
+        "label": (S, "true label"),
+        "prediction": (S, "predicted label"),
+        "score": (F, "probability of the predicted label"),
+        "loss": (F, "loss of the item, nats"),
+        "n_tokens": (I, "tokens of the item (1 for images)"),
+    }
+)
+
+
+def write_rows(path: Path | str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Writes rows atomically. Raises pyarrow.ArrowInvalid for a value that does not fit; unknown keys are an error."""
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    if unknown:
+        raise KeyError(f"columns {sorted(unknown)} are not in the schema; known: {schema.names}")
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+
+
+def read_rows(path: Path | str) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()

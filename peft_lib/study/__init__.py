@@ -1,0 +1,1 @@
+"""What a study is: schema, catalogs, grids, run specifications, fingerprints. Never imports torch."""

@@ -1,0 +1,108 @@
+"""RunSpec: everything that may change a run's numbers, and nothing else; its canonical form and run id."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from peft_lib.study.catalogs import DatasetRef, Frozen, ModelRef
+
+SPEC_VERSION = 1
+
+
+class RunSpec(Frozen):
+    """One training run. Defaults here are part of the run id's meaning: never change one, add a field instead."""
+
+    model: ModelRef
+    dataset: DatasetRef
+    method: str
+    seed: int
+    lr: float = Field(gt=0)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    input_size: int = Field(ge=1)
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    targets: str = "qv"
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    scaling: Literal["alpha/r", "alpha/sqrt_r"] = "alpha/r"
+    head_lr_mult: float = Field(1.0, gt=0)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_ratio: float = Field(0.0, ge=0, le=1)
+    warmup_lr: float = Field(1e-6, ge=0)
+    min_lr: float = Field(1e-6, ge=0)
+    clip_norm: float | None = Field(None, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    chain_period: int | None = Field(None, ge=1)
+    chain_count: int | None = Field(None, ge=1)
+    chain_spread: Literal["late", "ends"] = "late"
+    optimizer_reset: Literal["adapter", "all", "none"] = "adapter"
+    split_seed: int | None = None
+    train_limit: int | None = Field(None, ge=1)
+    eval_limit: int | None = Field(None, ge=1)
+    selection: Literal["val_loss", "val_metric", "last"] = "val_loss"
+
+    @property
+    def scale(self) -> float:
+        """s of W + s B A: alpha / r, or alpha / sqrt(r)."""
+        return self.alpha / (self.rank if self.scaling == "alpha/r" else self.rank**0.5)
+
+    @cached_property
+    def canonical(self) -> str:
+        """Canonical JSON: defaults left out, numbers to 6 significant digits (32 and 32.0 alike), keys sorted."""
+        fields = {"spec_version": SPEC_VERSION, **self.model_dump(exclude_defaults=True)}
+        return json.dumps(_canonical(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @cached_property
+    def run_id(self) -> str:
+        """First 12 hex digits of the canonical form's SHA-256."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Where the run lives below results/runs."""
+        return f"{self.model.id}/{self.dataset.id}/{self.method}/{self.run_id}"
+
+    @classmethod
+    def from_canonical(cls, text: str) -> "RunSpec":
+        """Inverse of `canonical` (numbers as rounded there, which is what runs are given)."""
+        fields = json.loads(text)
+        version = fields.pop("spec_version", None)
+        if version != SPEC_VERSION:
+            raise ValueError(f"spec_version {version!r}: this code reads {SPEC_VERSION}. Use the release that wrote the spec")
+        return cls.model_validate(fields)
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    if isinstance(value, float):
+        rounded = float(f"{value:.6g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+    return value
+
+
+def chain_resets(spec: RunSpec) -> tuple[int, ...]:
+    """Epochs (1-based) before which a chain reset happens; empty without a chain.
+
+    Period N: after the validation of epochs N, 2N, ..., never after the last (PROTOCOL 13.14-15). Count C, as in the
+    release: C resets spread over epochs 2..E, 'late' at 2 + round((E - 2) i / C) for i = 1..C (its DeBERTa code), or
+    'ends' at C evenly spaced epochs from 2 to E, both included (its TinyLlama and Llama code; one reset falls on E).
+    """
+    last = spec.epochs
+    if spec.chain_period is not None:
+        return tuple(range(spec.chain_period + 1, last + 1, spec.chain_period))
+    if spec.chain_count is None or last < 2:
+        return ()
+    count = spec.chain_count
+    if spec.chain_spread == "late" or count == 1:
+        return tuple(sorted({2 + round((last - 2) * i / count) for i in range(1, count + 1)}))
+    return tuple(sorted({2 + round((last - 2) * i / (count - 1)) for i in range(count)}))

@@ -1,0 +1,1 @@
+"""Training one run: loop, optimiser, schedule, checkpoints, selection, measurement."""

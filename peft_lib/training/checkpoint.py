@@ -1,0 +1,63 @@
+"""Epoch checkpoints: one safetensors file with everything an interrupted run needs, replaced atomically.
+
+It holds the adapter's snapshots ('current', and 'selected' once there is one), the optimiser's state and the progress.
+No generator state: seeds are stateless. A checkpoint of another spec, other code, other data or library versions is not resumed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from peft_lib.files import atomic_path
+from peft_lib.layers.delta import Snapshot, pack, unpack
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands; plain JSON values only."""
+
+    identity: str
+    """Canonical spec, fingerprint, data hash and library versions: what must agree for a resume."""
+    epoch: int = 0
+    step: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    selected_epoch: int | None = None
+    selected_score: float | None = None
+    selected_running: float | None = None
+    attempts: int = 0
+    started: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    execution: str = ""
+
+
+def save_checkpoint(
+    path: Path, header: Mapping[str, Any], snapshots: Mapping[str, Snapshot], optimizer: Mapping[str, torch.Tensor],
+    progress: Progress,
+) -> None:  # fmt: skip
+    tensors, metadata = pack(header, snapshots)
+    tensors.update({f"optimizer/{name}": tensor for name, tensor in optimizer.items()})
+    metadata["progress"] = json.dumps({"version": CHECKPOINT_VERSION, **asdict(progress)})
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, Snapshot], dict[str, torch.Tensor], Progress] | None:
+    """Snapshots, optimiser state and progress; None if there is no checkpoint of this identity."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        progress = json.loads(metadata.get("progress", "{}"))
+        if progress.pop("version", None) != CHECKPOINT_VERSION or progress.get("identity") != identity:
+            return None
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    optimizer = {n.removeprefix("optimizer/"): t for n, t in tensors.items() if n.startswith("optimizer/")}
+    return unpack(tensors, metadata, str(path)).snapshots, optimizer, Progress(**progress)

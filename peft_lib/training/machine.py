@@ -1,0 +1,84 @@
+"""What a result records about the machine, the libraries and the working tree."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ("torch", "transformers", "timm", "accelerate", "tokenizers", "numpy", "safetensors", "pyarrow")
+
+
+def prepare_process(threads: int, device: str, deterministic: bool) -> None:
+    """Fixes what bits depend on: threads, and on CUDA deterministic kernels.
+
+    Raises ValueError if CUDA is asked for and absent.
+    """
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
+    if deterministic and device != "cpu" and torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def versions() -> str:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a library that is not installed computed nothing
+    return json.dumps(found, sort_keys=True)
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, dirty) of the working tree this code runs from; (None, None) outside a repository or without git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_rss_bytes() -> int:
+    """Peak resident set of this process; getrusage counts KiB on Linux and bytes on macOS."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_peaks(device: torch.device) -> dict[str, int | None]:
+    """Columns peak_*_bytes. On CUDA since the last reset_peak_memory_stats."""
+    rss = peak_rss_bytes()
+    if device.type != "cuda":
+        return {
+            "peak_allocated_bytes": None, "peak_reserved_bytes": None, "peak_rss_bytes": rss, "peak_memory_bytes": rss
+        }  # fmt: skip
+    allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    return {
+        "peak_allocated_bytes": allocated, "peak_reserved_bytes": reserved, "peak_rss_bytes": rss,
+        "peak_memory_bytes": allocated,
+    }  # fmt: skip

@@ -1,0 +1,81 @@
+# Models and data: fetched or pre-trained once, prepared once per model that reads them. No network after this point.
+
+
+rule fetch_model:
+    message:
+        "Fetching the weights of {wildcards.model}"
+    output:
+        "resources/models/{model}/manifest.json",
+    log:
+        "resources/models/{model}/fetch.log",
+    params:
+        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=CATALOGS["models"],
+    wildcard_constraints:
+        model=one_of(FETCHED),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
+        " --out resources/models/{wildcards.model} > {log} 2>&1"
+
+
+rule prepare:
+    message:
+        "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
+    input:
+        lambda w: (
+            ancient(f"resources/models/{w.model}/manifest.json")
+            if w.model in FETCHED
+            else []
+        ),
+    output:
+        data="resources/prepared/{dataset}/{model}-{size}/data.parquet",
+        manifest="resources/prepared/{dataset}/{model}-{size}/manifest.json",
+    log:
+        "resources/prepared/{dataset}/{model}-{size}/prepare.log",
+    params:
+        fingerprint=lambda w: PLAN.prepare_fingerprint(
+            w.dataset, w.model, int(w.size)
+        ),
+        size=lambda w: (
+            "--max-length"
+            if PLAN.models[w.model].modality == "text"
+            else "--image-size"
+        ),
+        catalogs=f"--models {CATALOGS['models']} --datasets {CATALOGS['datasets']}",
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
+        " {params.size} {wildcards.size} {params.catalogs} --model-dir resources/models/{wildcards.model}"
+        " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} > {log} 2>&1"
+
+
+rule pretrain:
+    message:
+        "Pre-training {wildcards.model}"
+    input:
+        lambda w: ancient(pretrain_data(w)),
+    output:
+        weights="resources/models/{model}/model.safetensors",
+        manifest="resources/models/{model}/manifest.json",
+    log:
+        "resources/models/{model}/pretrain.log",
+    params:
+        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=CATALOGS["models"],
+        prepared=lambda w: pretrain_data(w).rpartition("/")[0],
+        threads=PLAN.study.threads,
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
+    threads: PLAN.study.threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python -m workflow_scripts.pretrain --model {wildcards.model} --catalog {params.catalog:q}"
+        " --prepared {params.prepared} --threads {params.threads}"
+        " --out resources/models/{wildcards.model} > {log} 2>&1"

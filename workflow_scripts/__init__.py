@@ -1,0 +1,1 @@
+"""Thin commands that the rules run, as `python -m workflow_scripts.<name>` from the repository root."""

@@ -1,0 +1,33 @@
+"""Turns a data set into model input for one model: python -m workflow_scripts.prepare --help."""
+
+import argparse
+from pathlib import Path
+
+from peft_lib.data.prepare import prepare
+from peft_lib.study.loading import load_datasets, load_models
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="id in the data set catalog")
+    parser.add_argument("--model", required=True, help="id in the model catalog")
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--max-length", type=int, help="longest sequence in tokens (text)")
+    size.add_argument("--image-size", type=int, help="edge in pixels (images)")
+    parser.add_argument("--datasets", required=True, type=Path, help="config/datasets.yaml")
+    parser.add_argument("--models", required=True, type=Path, help="config/models.yaml")
+    parser.add_argument("--model-dir", type=Path, help="the model's folder with its tokenizer (text only)")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    args = parser.parse_args()
+    datasets, models = load_datasets(args.datasets), load_models(args.models)
+    if args.dataset not in datasets:
+        parser.error(f"--dataset {args.dataset}: not in {args.datasets}, which has {', '.join(datasets)}")
+    if args.model not in models:
+        parser.error(f"--model {args.model}: not in {args.models}, which has {', '.join(models)}")
+    prepare(
+        datasets[args.dataset], models[args.model], args.max_length, args.image_size, args.out, args.model_dir
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

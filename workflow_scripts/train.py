@@ -1,0 +1,87 @@
+"""Trains one run. The workflow passes everything; by hand, `--study config.yaml --run RUN_ID` finds it all."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--spec", help="canonical JSON of the run's specification")
+    what.add_argument("--study", help="study file; with --run")
+    parser.add_argument("--run", help="run id (or its first digits) inside --study")
+    parser.add_argument("--models", default="config/models.yaml")
+    parser.add_argument("--datasets", default="config/datasets.yaml")
+    parser.add_argument("--plugin", action="append", default=[], help="Python file with a further method")
+    parser.add_argument("--resources", default="resources")
+    parser.add_argument("--out", help="folder of the run (default: results/runs/...)")
+    parser.add_argument("--fingerprint", default="")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--execution", default="default", help="default, dense, gather or inplace")
+    parser.add_argument("--micro-batch", type=int)
+    parser.add_argument("--keep", choices=["selected", "both", "none"], default="selected")
+    parser.add_argument("--nondeterministic", action="store_true")
+    options = parser.parse_args()
+    if options.study and not options.run:
+        parser.error("--study needs --run RUN_ID")
+    return options
+
+
+def from_study(options: argparse.Namespace) -> None:
+    """Fills in what the workflow would have passed."""
+    from peft_lib.study.launch import train_arguments
+    from peft_lib.study.loading import read_yaml
+    from peft_lib.study.plan import plan_study
+
+    plan = plan_study(*_swapped(read_yaml(options.study)), source=options.study)
+    found = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
+    if len(found) != 1:
+        raise SystemExit(f"--run {options.run!r} fits {len(found)} of the {len(plan.runs)} runs of {options.study}: {found[:5]}")
+    passed = train_arguments(plan, found[0])
+    sys.argv = [sys.argv[0], *passed, *(["--out", options.out] if options.out else [])]
+
+
+def _swapped(read: tuple) -> tuple:
+    data, lines = read
+    return data, ".", lines
+
+
+def main() -> None:
+    options = arguments()
+    if options.study:
+        from_study(options)
+        options = arguments()
+    # before torch is loaded: OpenMP reads it once
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
+    from peft_lib.methods.registry import load_plugin
+    from peft_lib.study.loading import load_datasets, load_models
+    from peft_lib.study.plan import prepared_folder
+    from peft_lib.study.spec import RunSpec
+    from peft_lib.training.run import Execution, Inputs, train
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    spec = RunSpec.from_canonical(options.spec)
+    resources = Path(options.resources)
+    inputs = Inputs(
+        model=load_models(options.models)[spec.model.id],
+        dataset=load_datasets(options.datasets)[spec.dataset.id],
+        model_dir=resources / "models" / spec.model.id,
+        prepared_dir=resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
+        fingerprint=options.fingerprint,
+        command=shlex.join(["python", "-m", "workflow_scripts.train", *sys.argv[1:]]),
+    )
+    execution = Execution(
+        layers=options.execution, device=options.device, threads=options.threads, micro_batch=options.micro_batch,
+        deterministic=not options.nondeterministic, keep=options.keep,
+    )  # fmt: skip
+    status = train(spec, options.out or f"results/runs/{spec.folder}", inputs, execution)
+    print(f"run {spec.run_id}: {status}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
