@@ -39,8 +39,8 @@ def fetch_asset(entry: ModelEntry, out_dir: Path | str) -> None:
     if not weights:
         pickled = sorted(path.name for path in source.glob("*") if path.suffix in PICKLES)
         raise AssetError(
-            f"{source} has no .safetensors file (pickled: {', '.join(pickled) or 'none'}): pickles can run code and are "
-            "refused; convert the weights with safetensors first"
+            f"{source} has no .safetensors file (pickled: {', '.join(pickled) or 'none'}): pickles can run code and "
+            "are refused; convert the weights with safetensors first"
         )
     out_dir = Path(out_dir)
     names = [*weights, *(name for name in WANTED if (source / name).is_file())]

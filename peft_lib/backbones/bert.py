@@ -51,8 +51,10 @@ def build(entry: ModelEntry, asset_dir: Path, num_labels: int, head_generator: t
         raise WeightsError(f"no {config_file}: fetch the model first (python -m workflow_scripts.fetch_asset)")
     config = BertConfig.from_json_file(config_file)
     if entry.layers is not None and entry.layers > config.num_hidden_layers:
-        raise WeightsError(f"model '{entry.id}' asks for {entry.layers} layers, {config_file} has "
-                           f"{config.num_hidden_layers}: lower `layers` in the catalog")  # fmt: skip
+        raise WeightsError(
+            f"model '{entry.id}' asks for {entry.layers} layers, {config_file} has {config.num_hidden_layers}: lower "
+            "`layers` in the catalog"
+        )
     config.num_hidden_layers = entry.layers or config.num_hidden_layers
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
@@ -65,7 +67,8 @@ def build(entry: ModelEntry, asset_dir: Path, num_labels: int, head_generator: t
     assign_weights(bert, weights, asset_dir)
     # Constants that are not in a state dict were made on the meta device too.
     positions = torch.arange(config.max_position_embeddings)[None]
-    bert.embeddings.position_ids, bert.embeddings.token_type_ids = positions, torch.zeros_like(positions)
+    bert.embeddings.register_buffer("position_ids", positions, persistent=False)
+    bert.embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
     left = [name for name, buffer in bert.named_buffers() if buffer.is_meta]
     if left:
         raise WeightsError(f"this version of transformers has constants {left} in BertModel: install the pinned one")

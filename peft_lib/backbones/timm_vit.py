@@ -1,6 +1,7 @@
 """Vision transformers of timm, built from the constructor arguments in the catalog (`architecture`)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -32,7 +33,7 @@ def build(entry: ModelEntry, asset_dir: Path, num_labels: int, head_generator: t
 
 
 def scratch(entry: ModelEntry, num_labels: int, seed: int) -> VisionTransformer:
-    """The architecture with timm's own random start, drawn from a derived seed; the global generator is left as it was."""
+    """The architecture with timm's own random start from a derived seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive_seed(seed, "init"))
         return VisionTransformer(**_arguments(entry), num_classes=num_labels)
@@ -43,8 +44,8 @@ def forward(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return model(batch["pixel_values"])
 
 
-def _arguments(entry: ModelEntry) -> dict:
-    arguments = dict(entry.architecture)
+def _arguments(entry: ModelEntry) -> dict[str, Any]:
+    arguments: dict[str, Any] = dict(entry.architecture)
     if entry.layers is not None:
         if entry.layers > arguments["depth"]:
             raise WeightsError(

@@ -46,7 +46,7 @@ def assign_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], sourc
     if problems:
         raise WeightsError(
             f"weights of {source} do not fit the catalog's architecture: {'; '.join(problems[:5])}"
-            f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}; correct the entry's layers or architecture"
+            f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}; correct its layers or architecture"
         )
     module.load_state_dict(weights, strict=True, assign=True)
 
@@ -61,7 +61,7 @@ def first_layers(weights: Mapping[str, torch.Tensor], prefix: str, layers: int |
 
 
 def new_head(features: int, num_labels: int, generator: torch.Generator) -> nn.Linear:
-    """Linear classifier (features -> num_labels): weights N(0, 0.02^2) drawn only from `generator`, bias 0, fp32, CPU."""
+    """Linear classifier (features -> num_labels): weights N(0, 0.02^2) from `generator` alone, bias 0, fp32, CPU."""
     head = torch.nn.utils.skip_init(nn.Linear, features, num_labels)
     with torch.no_grad():
         head.weight.normal_(0.0, HEAD_STD, generator=generator)

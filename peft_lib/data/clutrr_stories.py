@@ -4,9 +4,10 @@ Two sentences state how b is related to a and c to b; the query is the pair (a, 
 
     [Anna] took her mother [Ruth] out to dinner. [Ruth]'s brother is called [Walter].    ('Anna', 'Walter')  ->  uncle
 
-Classes, their integers and the columns are those of the public CLUTRR (18 relations). The sentences are ours: no text of
-the public data set is used, and accuracies are not comparable with it. Splits share no first name. Class counts are
-equal, every prefix of a split is balanced too, and inside a class the two-hop chains take turns.
+An encoder reads the pair (story without the brackets, "Anna, Walter"): brackets and quotes are a third of the tokens.
+Classes, their integers and the other columns are those of the public CLUTRR (18 relations). The sentences are ours: no
+text of the public data set is used, and accuracies are not comparable with it. Splits share no first name. Class counts
+are equal, every prefix of a split is balanced too, and inside a class the two-hop chains take turns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,15 +59,6 @@ RULES = {
     ("spouse", "grandchild"): "grandchild",
     ("grandchild", "sibling"): "grandchild",
 }
-# What x is to y when y is this to x: lets a sentence tell the relation from the other side.
-INVERSE = {
-    "parent": "child",
-    "child": "parent",
-    "sibling": "sibling",
-    "spouse": "spouse",
-    "grandparent": "grandchild",
-    "grandchild": "grandparent",
-}
 PRONOUNS = ({"he": "he", "his": "his", "him": "him"}, {"he": "she", "his": "her", "him": "her"})
 
 # y is x's {r}; the pronouns are x's.
@@ -87,9 +79,6 @@ TEMPLATES = (
     "{x} told a joke, and {his} {r} {y} laughed at it.",
     "{x} could not find {his} keys, so {his} {r} {y} let {him} in.",
     "{x} called {his} {r} last night. {y} was pleased.",
-)
-# The same without a pronoun for x.
-PLAIN_TEMPLATES = (
     "{x}'s {r} is called {y}.",
     "{x}'s {r}, {y}, came over to watch the game.",
     "{x}'s {r} {y} bakes the best bread in town.",
@@ -106,9 +95,8 @@ DETAILS = (
     "{x} had been looking forward to it.",
     "{x} slept well that night.",
 )
-INVERSE_SHARE = 0.2  # share of relations told from the other side
-SWAP_SHARE = 0.25  # share of stories whose second sentence comes first
-DETAIL_SHARE = 0.25  # share of stories with a detail
+SWAP_SHARE = 0.10  # share of stories whose second sentence comes first
+DETAIL_SHARE = 0.15  # share of stories with a detail
 
 # split -> men, women
 NAMES = {
@@ -165,7 +153,7 @@ def chains(label: str) -> list[tuple[str, str]]:
 
 
 def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
-    """The stories of all splits: id, split, label, text (story), text_pair (query), and the public CLUTRR's columns.
+    """The stories of all splits: id, split, label, text, text_pair, and the public CLUTRR's columns.
 
     Args:
         options: rows per split as `train`, `validation`, `test` (each a multiple of 18), and `seed` of the data.
@@ -183,8 +171,8 @@ def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
         size = options[split_name]
         if isinstance(size, bool) or not isinstance(size, int) or size <= 0 or size % len(LABELS):
             raise ValueError(
-                f"clutrr_stories option {split_name}={size!r}: must be a positive multiple of {len(LABELS)} so that the "
-                f"{len(LABELS)} classes have equal counts"
+                f"clutrr_stories option {split_name}={size!r}: must be a positive multiple of {len(LABELS)} so that "
+                f"the {len(LABELS)} classes have equal counts"
             )
         draws = _Draws(seeds.generator(int(options["seed"]), "clutrr_stories", split_name))
         for block in range(size // len(LABELS)):
@@ -230,8 +218,8 @@ def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int
         "id": identity,
         "split": split_name,
         "label": label,
-        "text": story,
-        "text_pair": query,
+        "text": story.replace("[", "").replace("]", ""),
+        "text_pair": f"{names[0]}, {names[2]}",
         "story": story,
         "query": query,
         "target": label,
@@ -249,10 +237,6 @@ def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int
 
 
 def _sentence(draws: _Draws, x: tuple[str, int], y: tuple[str, int], kind: str) -> str:
-    """Tells that y is x's `kind`, sometimes from y's side; x and y are (name, gender)."""
-    templates = TEMPLATES + PLAIN_TEMPLATES
-    if draws.chance(INVERSE_SHARE):
-        # From the other side only a pronoun tells y's gender, and the class may depend on it.
-        x, y, kind, templates = y, x, INVERSE[kind], TEMPLATES
-    text = draws.pick(templates)
+    """Tells that y is x's `kind`; x and y are (name, gender)."""
+    text = draws.pick(TEMPLATES)
     return text.format(x=f"[{x[0]}]", y=f"[{y[0]}]", r=word(kind, y[1]), **PRONOUNS[x[1]])

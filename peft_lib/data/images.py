@@ -7,7 +7,7 @@ import pyarrow as pa
 
 
 def content_revision(pixels: np.ndarray, labels: np.ndarray) -> str:
-    """"sha256:" and 12 hex digits over the pixels (uint8, row-major) and the labels (int32): names these very images."""
+    """Names these very images: "sha256:", 12 hex digits over the pixels (uint8, row-major) and the labels (int32)."""
     digest = hashlib.sha256(np.ascontiguousarray(pixels, dtype=np.uint8).tobytes())
     digest.update(np.ascontiguousarray(labels, dtype="<i4").tobytes())
     return f"sha256:{digest.hexdigest()[:12]}"
@@ -16,7 +16,9 @@ def content_revision(pixels: np.ndarray, labels: np.ndarray) -> str:
 def image_table(ids: list[str], splits: list[str], pixels: np.ndarray, labels: np.ndarray) -> pa.Table:
     """Table with id, split, label and image from uint8 pixels (N, H, W, C); H, W and C go into the metadata."""
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
-        raise ValueError(f"images are {pixels.dtype} with shape {pixels.shape}: need uint8 (N, height, width, channels)")
+        raise ValueError(
+            f"images are {pixels.dtype} with shape {pixels.shape}: need uint8 (N, height, width, channels)"
+        )
     n, height, width, channels = pixels.shape
     size = height * width * channels
     buffer = pa.py_buffer(np.ascontiguousarray(pixels).tobytes())

@@ -16,7 +16,7 @@ from peft_lib.data.loaders import get_loader
 from peft_lib.files import atomic_path, sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 
-# Pixels in 0..1 are centred and scaled by these, the same in pre-training and fine-tuning (as ViT-Base's processor does).
+# Pixels in 0..1 are centred and scaled by these, in pre-training and fine-tuning alike (as ViT-Base's processor does).
 IMAGE_MEAN = 0.5
 IMAGE_STD = 0.5
 

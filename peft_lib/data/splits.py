@@ -32,7 +32,7 @@ def stratified_split(
 ) -> dict[str, np.ndarray]:
     """Cuts rows into disjoint parts that together cover all of them, each with the classes in equal proportion.
 
-    Rows are ordered by class and, inside a class, at random (the only randomness: generator(split_seed, "split", name)).
+    Rows are ordered by class and, inside a class, at random (all randomness is generator(split_seed, "split", name)).
     A part of round(f * n) rows then takes every 1/f-th row of that order, so a class has at most one row more or less
     than its exact share of the rows still left.
 

@@ -77,7 +77,7 @@ class _InplaceLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, base: nn.Module, places: list[Place], *factors: Tensor) -> Tensor:
-        selected = [x.index_select(-1, p.columns).flatten(0, -2) for p in places if p.columns is not None]
+        selected = [x.index_select(-1, p.columns).reshape(-1, p.rank) for p in places if p.columns is not None]
         ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *selected)
         ctx.rows = [(p.start, p.stop, p.scale) for p in places]
         ctx.x_dtype = x.dtype
@@ -88,7 +88,7 @@ class _InplaceLinear(torch.autograd.Function):
         (g,) = grads
         weight, *selected = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_x = (g @ weight.to(g.dtype)).to(ctx.x_dtype) if weight is not None else None  # type: ignore[attr-defined]
-        flat = g.flatten(0, -2)
+        flat = g.reshape(-1, g.shape[-1])
         grad_factors = [
             scale * (flat[:, start:stop].t() @ chosen.to(g.dtype)).float()
             for (start, stop, scale), chosen in zip(ctx.rows, selected, strict=True)  # type: ignore[attr-defined]

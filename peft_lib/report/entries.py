@@ -34,7 +34,8 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     if cell.sd is not None and not counted:
         lines["sd"] = f"\u00b1{fixed(cell.sd, cell.digits)}"
     if cell.low is not None and cell.high is not None and cell.kind != "efficiency":
-        lines["interval"] = f"[{fixed(cell.low, cell.digits)}, {fixed(cell.high, cell.digits)}]"
+        digits = max(cell.digits - 1, 0)
+        lines["interval"] = f"[{fixed(cell.low, digits)}, {fixed(cell.high, digits)}]"
     if cell.change_vs_best is not None:
         arrow = "\u25bc" if cell.change_vs_best < 0 else "\u25b2"
         lines["change"] = f"{arrow}{abs(cell.change_vs_best):.2f}%"

@@ -13,6 +13,7 @@ from peft_lib.report import style
 from peft_lib.report.markup import plain_name
 from peft_lib.report.tables import FAMILIES
 from peft_lib.results.cells import Cell
+from peft_lib.results.quantities import quantity
 from peft_lib.study.metrics import METRICS
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
@@ -67,9 +68,13 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
     for place, task in enumerate(tasks):
         axes = figure.add_subplot(down, across, place + 1)
         points = _points(cells, task)
-        _scatter(axes, artefact, points)
+        away = _far_below(points)
+        _scatter(axes, [p for p in points if p not in away])
         axes.set_title(task_name(plan, *task))
-        _majority(axes, cells, task, points)
+        axes.set_xlabel(_axis_label(METRICS[artefact.cost].label, points[0][0].unit))
+        axes.set_ylabel(_axis_label(quantity(artefact.metric, plan, task[1]).label, points[0][1].unit))
+        floors = [(plain_name(y.method), y.value) for _, y in away] + _majority(cells, task)
+        _floor_lines(axes, floors)
         best = min(points, key=lambda p: p[1].rank_in_row or 99)
         said.append(f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best[1].method)} at {best[1].value:.2f}")
     shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
@@ -88,20 +93,25 @@ def _points(cells: list[Cell], task: Task) -> list[tuple[Cell, Cell]]:
     return [(a, b) for a, b in pairs if a and b]
 
 
-def _scatter(axes: Axes, artefact: Artefact, points: list[tuple[Cell, Cell]]) -> None:
+def _far_below(points: list[tuple[Cell, Cell]]) -> list[tuple[Cell, Cell]]:
+    """Baselines so far below the rest that showing them would squeeze the rest together: named in words instead."""
+    rest = [y.value for _, y in points if style.family(y.method) != "baseline"]
+    if not rest:
+        return []
+    room = max(max(rest) - min(rest), 0.02 * abs(max(rest)))
+    return [p for p in points if style.family(p[1].method) == "baseline" and p[1].value < min(rest) - 1.5 * room]
+
+
+def _scatter(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     for x, y in points:
         kind = style.family(y.method)
         axes.errorbar(
-            x.value, y.value, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind], markersize=5.5,
+            x.value, y.value, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind], markersize=6.5,
             elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
         )  # fmt: skip
-    first = points[0]
-    axes.set_xlabel(_axis_label(METRICS[artefact.cost].label, first[0].unit))
-    axes.set_ylabel(_axis_label(METRICS[artefact.metric].label, first[1].unit))
     axes.grid(True)
-    axes.margins(x=0.08, y=0.12)
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high)
+    axes.margins(x=0.08, y=0.14)
+    axes.set_ylim(axes.get_ylim())
     _names(axes, points)
 
 
@@ -136,17 +146,22 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
     return places
 
 
-def _majority(axes: Axes, cells: list[Cell], task: Task, points: list[tuple[Cell, Cell]]) -> None:
-    """The floor as a line if it lies near, as a sentence if it would squeeze the points together."""
-    floor = next((c.value for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task), None)
-    if floor is None:
-        return
+def _majority(cells: list[Cell], task: Task) -> list[tuple[str, float]]:
+    mine = (c for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task)
+    return [("majority class", c.value) for c in mine if c.value is not None]
+
+
+def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
+    """Floors as lines where they are in the picture, else as a sentence at its foot."""
     low, high = axes.get_ylim()
-    if floor >= low - 0.6 * (high - low):
-        axes.axhline(floor, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
-        axes.annotate(f"majority class {floor:.1f}", (0.01, floor), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
-    else:
-        axes.annotate(f"majority class: {floor:.1f}, below this panel", (0.01, 0.015), xycoords="axes fraction", fontsize=6.5)
+    below = [f"{name} {value:.1f}" for name, value in floors if value < low]
+    for name, value in floors:
+        if low <= value <= high:
+            axes.axhline(value, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
+            axes.annotate(f"{name} {value:.1f}", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+    if below:
+        text = f"below this panel: {', '.join(below)}"
+        axes.annotate(text, (0.01, 0.015), xycoords="axes fraction", fontsize=6.5, color=style.MUTED)
 
 
 def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:

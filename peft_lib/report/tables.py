@@ -121,7 +121,7 @@ def heat(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) ->
         name = plain_name(part[0].method) if part[0].method else panel
         title = f"{name}{f' ({extra})' if extra else ''}"
         about = f"{plan.models[part[0].model].name}, {plan.datasets[part[0].dataset].name}"
-        spans = ((artefact.columns.replace("_", " "), len(columns)),)
+        spans = ((NAMES.get(artefact.columns, artefact.columns.replace("_", " ")), len(columns)),)
         labels = tuple(Label.plain(c) for c in columns)
         tables.append(Table((artefact.rows.replace("_", " "),), labels, body, spans, title, about))
     return tables

@@ -188,12 +188,12 @@ class _Planner:
 
     def variations(self, name: str, grid: Grid) -> Iterator[Settings]:
         """The product of a grid's `vary`, each point validated."""
-        for index, values in enumerate(itertools.product(*grid.vary.values())):
+        for values in itertools.product(*grid.vary.values()):
             try:
                 yield Settings.model_validate(dict(zip(grid.vary, values, strict=True)))
             except ValidationError as error:
                 for problem in problems_of(error, Settings, ("grids", name, "vary"), self.lines):
-                    self.problem((problem.path, index), problem.value, problem.rule, problem.remedy)
+                    self.problem((problem.path,), problem.value, problem.rule, problem.remedy)
 
     def make(
         self, name: str, grid: Grid, model: str, dataset: str, method_id: str, varied: Settings, seed: int

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from peft_lib import seeds
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.data.prepared import Prepared, load_prepared
 from peft_lib.files import atomic_path, sha256_file, write_text
-from peft_lib.study.catalogs import ModelEntry
+from peft_lib.study.catalogs import ModelEntry, PretrainRecipe
 
 WARMUP = 0.1
 EVALUATION_BATCH = 250
@@ -45,7 +46,9 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
     """
     recipe = entry.pretrain
     if recipe is None:
-        raise PretrainError(f"model '{entry.id}' has no `pretrain` recipe in the catalog: add one, or fetch its weights")
+        raise PretrainError(
+            f"model '{entry.id}' has no `pretrain` recipe in the catalog: add one, or fetch its weights"
+        )
     data = load_prepared(prepared_dir)
     if data.manifest["dataset"] != recipe.dataset:
         raise PretrainError(
@@ -56,7 +59,7 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
     if not len(splits["validation"]) or len(splits["train"]) < recipe.batch_size:
         raise PretrainError(
             f"{prepared_dir} has {len(splits['train'])} train and {len(splits['validation'])} validation rows: "
-            f"pre-training needs at least one batch of {recipe.batch_size} and one validation row, fixed by the data set"
+            f"pre-training needs at least one batch of {recipe.batch_size} and a validation row, fixed by the data set"
         )
     backbone = get_backbone(entry.backbone)
     before = torch.get_num_threads()
@@ -64,7 +67,7 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
     try:
         start = time.perf_counter()
         model = backbone.scratch(entry, len(data.labels), recipe.seed)
-        steps = _fit(model, backbone, entry, data, splits["train"])
+        steps = _fit(model, backbone, recipe, data, splits["train"])
         accuracy, loss = _evaluate(model, backbone, data, splits["validation"])
         seconds = time.perf_counter() - start
     finally:
@@ -92,9 +95,8 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
     return manifest
 
 
-def _fit(model: nn.Module, backbone, entry: ModelEntry, data: Prepared, train: np.ndarray) -> int:
+def _fit(model: nn.Module, backbone: ModuleType, recipe: PretrainRecipe, data: Prepared, train: np.ndarray) -> int:
     """Trains in place; returns the number of optimiser steps."""
-    recipe = entry.pretrain
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -120,8 +122,8 @@ def _fit(model: nn.Module, backbone, entry: ModelEntry, data: Prepared, train: n
                 loss = nn.functional.cross_entropy(backbone.forward(model, data.collate(rows)), y[rows])
                 if not math.isfinite(loss.item()):
                     raise PretrainError(
-                        f"pre-training of '{entry.id}': loss is {loss.item()} in epoch {epoch + 1}; lower the recipe's "
-                        f"lr={recipe.lr}"
+                        f"pre-training on '{recipe.dataset}': loss is {loss.item()} in epoch {epoch + 1}; lower the "
+                        f"recipe's lr={recipe.lr}"
                     )
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
@@ -131,7 +133,7 @@ def _fit(model: nn.Module, backbone, entry: ModelEntry, data: Prepared, train: n
 
 
 @torch.inference_mode()
-def _evaluate(model: nn.Module, backbone, data: Prepared, rows: np.ndarray) -> tuple[float, float]:
+def _evaluate(model: nn.Module, backbone: ModuleType, data: Prepared, rows: np.ndarray) -> tuple[float, float]:
     """Accuracy and mean cross-entropy (nats) over the rows."""
     model.eval()
     correct, loss = 0, 0.0

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
-from zoo import (
+
+from tests.unit.zoo import (
     BACKWARD,
     CASES,
     FACTOR_CASES,

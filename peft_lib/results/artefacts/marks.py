@@ -16,12 +16,14 @@ def goodness(cell: Cell) -> float:
 
 
 def rank(cells: list[Cell], highlight: int) -> list[Cell]:
-    """Marks the best `highlight` cells of one row; equal values share a place. Failed and stale cells take no part."""
+    """Marks the best `highlight` cells of one row. Failed and stale cells take no part.
+
+    Equal values share a place; a place shared by more cells than there are marks left is not given, so that a row in
+    which ten methods tie for second has one mark.
+    """
     values = sorted((goodness(c) for c in cells if c.trusted), reverse=True)
-    places = {value: place for place, value in reversed(list(enumerate(values, start=1)))}
-    return [
-        replace(c, rank_in_row=places[goodness(c)] if c.trusted and places[goodness(c)] <= highlight else None) for c in cells
-    ]
+    places = {value: values.index(value) + 1 for value in values if values.index(value) + values.count(value) <= highlight}
+    return [replace(c, rank_in_row=places.get(goodness(c)) if c.trusted else None) for c in cells]
 
 
 def change_against_best(cells: list[Cell]) -> list[Cell]:

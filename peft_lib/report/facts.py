@@ -1,0 +1,103 @@
+"""Facts of a study computed from its runs: how many went well, do counts fit formulas, do twins agree, where it ran."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from peft_lib.report.figures import task_name
+from peft_lib.report.markup import plain_name
+from peft_lib.results.artefacts.parameters import counts
+from peft_lib.results.collect import RECORDED
+from peft_lib.results.quantities import quantity
+from peft_lib.study.plan import Plan, Point
+
+TWINS = {"paca": "r_cla", "d_paca": "cla", "c_paca": "r_c3la"}
+"""With the same selectors the two are one method up to rounding (PROTOCOL 13.40)."""
+STATUSES = (*RECORDED, "stale", "missing", "unreadable")
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One run of a PaCA method beside the run of its cLA-family twin: same task, settings and seed."""
+
+    task: str
+    paca: str
+    twin: str
+    seed: int
+    value: float
+    other: float
+    unit: str
+
+    @property
+    def difference(self) -> float:
+        return self.value - self.other
+
+
+def status_counts(runs: pd.DataFrame) -> dict[str, int]:
+    """Status -> number of runs; statuses that do not occur are left out, but for ok."""
+    found = runs["status"].value_counts().to_dict()
+    return {s: int(found.get(s, 0)) for s in STATUSES if s == "ok" or found.get(s)}
+
+
+def parameter_check(plan: Plan, runs: pd.DataFrame) -> tuple[int, list[str]]:
+    """Number of ok runs whose count of trainable parameters equals the formula, and the run ids where it does not."""
+    wrong, right = [], 0
+    for run_id, count in runs.loc[runs["status"] == "ok", "trainable_parameters"].items():
+        if count == counts(plan.runs[run_id], plan).trainable:
+            right += 1
+        else:
+            wrong.append(run_id)
+    return right, wrong
+
+
+def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
+    """All pairs of ok runs of PaCA methods and their twins."""
+    found: dict[tuple, Point] = {}
+    for points in plan.points.values():
+        for p in points:
+            found[p.model, p.dataset, p.method, p.seed, tuple(p.varied.items())] = p
+    pairs = []
+    for (model, dataset, method, seed, varied), point in found.items():
+        other = found.get((model, dataset, TWINS.get(method), seed, varied))
+        if other is None or not all(runs.loc[p.run_id, "status"] == "ok" for p in (point, other)):
+            continue
+        what = quantity("test_metric", plan, dataset)
+        a, b = (what.scale * runs.loc[p.run_id, "test_metric"] for p in (point, other))
+        task = task_name(plan, model, dataset, ", ".join(f"{k} {v}" for k, v in varied))
+        pairs.append(Twin(task, plain_name(method), plain_name(TWINS[method]), seed, a, b, what.unit))
+    return pairs
+
+
+def environment(runs: pd.DataFrame) -> dict[str, str]:
+    """What the results were made with; several values are listed with the number of runs of each."""
+    made = runs[runs["fingerprint"].notna()]
+    if made.empty:
+        return {}
+    facts = {
+        "Device": _values(made["device_name"]), "Kind": _values(made["device"]), "Threads per run": _values(made["threads"]),
+        "Processes per run": _values(made["processes"]), "Host": _values(made["host"]), "Commit": _values(made["git_commit"]),
+        "Uncommitted changes": _values(made["git_dirty"].map({True: "yes", False: "no"})),
+        "Versions": _values(made["versions"].map(_versions)),
+        "Trained": f"{made['started'].dropna().min()} to {made['finished'].dropna().max()}",
+        "Time of all runs": f"{made['wall_s'].dropna().sum():,.0f} s of wall time, {made['cpu_s'].dropna().sum():,.0f} CPU-s",
+    }  # fmt: skip
+    return {name: value for name, value in facts.items() if value}
+
+
+def _values(column: pd.Series) -> str:
+    found = column.dropna().astype(str).value_counts(sort=False).to_dict()
+    if len(found) <= 1:
+        return next(iter(found), "")
+    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(found.items()))
+
+
+def _versions(text: Any) -> str:
+    if not isinstance(text, str):
+        return ""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
