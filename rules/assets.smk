@@ -26,9 +26,7 @@ rule prepare:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     input:
         lambda w: (
-            ancient(f"resources/models/{w.model}/manifest.json")
-            if w.model in FETCHED
-            else []
+            f"resources/models/{w.model}/manifest.json" if w.model in FETCHED else []
         ),
     output:
         data="resources/prepared/{dataset}/{model}-{size}/data.parquet",
@@ -58,7 +56,7 @@ rule pretrain:
     message:
         "Pre-training {wildcards.model}"
     input:
-        lambda w: ancient(pretrain_data(w)),
+        pretrain_data,
     output:
         weights="resources/models/{model}/model.safetensors",
         manifest="resources/models/{model}/manifest.json",

@@ -6,10 +6,8 @@ rule train:
     message:
         "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"
     input:
-        model=ancient("resources/models/{model}/manifest.json"),
-        data=lambda w: ancient(
-            prepared_manifest(w.dataset, w.model, run_of(w).input_size)
-        ),
+        model="resources/models/{model}/manifest.json",
+        data=lambda w: prepared_manifest(w.dataset, w.model, run_of(w).input_size),
     output:
         result="results/runs/{model}/{dataset}/{method}/{run_id}/result.parquet",
         epochs="results/runs/{model}/{dataset}/{method}/{run_id}/epochs.parquet",

@@ -24,9 +24,8 @@ def main() -> None:
         parser.error(f"--dataset {args.dataset}: not in {args.datasets}, which has {', '.join(datasets)}")
     if args.model not in models:
         parser.error(f"--model {args.model}: not in {args.models}, which has {', '.join(models)}")
-    prepare(
-        datasets[args.dataset], models[args.model], args.max_length, args.image_size, args.out, args.model_dir
-    )  # fmt: skip
+    dataset, model = datasets[args.dataset], models[args.model]
+    prepare(dataset, model, args.max_length, args.image_size, args.out, args.model_dir)
 
 
 if __name__ == "__main__":

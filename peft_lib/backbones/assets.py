@@ -34,6 +34,8 @@ def fetch_asset(entry: ModelEntry, out_dir: Path | str) -> None:
     package, _, folder = location.partition("/")
     version = _pinned_version(entry, package)
     spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise AssetError(f"model '{entry.id}': '{package}' is installed but is no folder with files; reinstall it")
     source = Path(spec.submodule_search_locations[0], folder)
     weights = sorted(path.name for path in source.glob("*.safetensors"))
     if not weights:

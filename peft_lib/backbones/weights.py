@@ -53,11 +53,13 @@ def assign_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], sourc
 
 def first_layers(weights: Mapping[str, torch.Tensor], prefix: str, layers: int | None) -> dict[str, torch.Tensor]:
     """Drops the blocks `prefix<i>.` with i >= layers; with layers None, drops nothing."""
-
-    def kept(name: str) -> bool:
-        return not name.startswith(prefix) or int(name.removeprefix(prefix).split(".")[0]) < layers
-
-    return {name: tensor for name, tensor in weights.items() if layers is None or kept(name)}
+    if layers is None:
+        return dict(weights)
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.startswith(prefix) or int(name.removeprefix(prefix).split(".")[0]) < layers
+    }
 
 
 def new_head(features: int, num_labels: int, generator: torch.Generator) -> nn.Linear:

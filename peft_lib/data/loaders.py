@@ -6,7 +6,6 @@ fingerprint of every run.
 
 import difflib
 import importlib
-import importlib.util
 import pkgutil
 import re
 from pathlib import Path
@@ -19,10 +18,10 @@ class UnknownModuleError(ValueError):
 
 def available(package: str, marker: str) -> list[str]:
     """Names of the modules of `package` that assign `marker` at top level, found without importing them."""
-    spec = importlib.util.find_spec(package)
+    folder = Path(importlib.import_module(package).__path__[0])
     names = []
-    for info in pkgutil.iter_modules(spec.submodule_search_locations):
-        source = Path(spec.submodule_search_locations[0], f"{info.name}.py")
+    for info in pkgutil.iter_modules([str(folder)]):
+        source = folder / f"{info.name}.py"
         if source.is_file() and re.search(rf"^{marker}\b.*=", source.read_text(encoding="utf-8"), re.MULTILINE):
             names.append(info.name)
     return sorted(names)

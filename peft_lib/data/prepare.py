@@ -6,6 +6,8 @@ Training reads only this folder: no tokenizer, no image library, no hub.
 import json
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -72,9 +74,9 @@ def prepare(
         "rows": dict(sorted(Counter(rows["split"].to_pylist()).items())),
     }
     if entry.modality == "text":
-        table, facts = _tokenise(rows, max_length, assets_dir)
+        table, facts = _tokenise(rows, cast(int, max_length), cast(Path, assets_dir))
     else:
-        table, facts = _resize(rows, image_size)
+        table, facts = _resize(rows, cast(int, image_size))
     out_dir = Path(out_dir)
     with atomic_path(out_dir / "data.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -112,7 +114,7 @@ def _check_arguments(
         )
 
 
-def _check_rows(entry: DatasetEntry, loader, rows: pa.Table) -> None:
+def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None:
     ids, labels = rows["id"].to_pylist(), rows["label"].to_numpy()
     if len(set(ids)) != len(ids):
         repeated = Counter(ids).most_common(1)[0]

@@ -34,7 +34,8 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     if cell.sd is not None and not counted:
         lines["sd"] = f"\u00b1{fixed(cell.sd, cell.digits)}"
     if cell.low is not None and cell.high is not None and cell.kind != "efficiency":
-        digits = max(cell.digits - 1, 0)
+        # A tenth of a percent is more than an interval from a few seeds can carry.
+        digits = 1 if cell.digits == 2 else cell.digits
         lines["interval"] = f"[{fixed(cell.low, digits)}, {fixed(cell.high, digits)}]"
     if cell.change_vs_best is not None:
         arrow = "\u25bc" if cell.change_vs_best < 0 else "\u25b2"

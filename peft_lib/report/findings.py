@@ -50,7 +50,7 @@ def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[
     best = good[0]
     what = quantity(best.metric, plan, best.dataset)
     ties = [c for c in good[1:] if goodness(c) == goodness(best)]
-    leaders = _and([plain_name(c.method) for c in (best, *ties)])
+    leaders = _and([_name(c.method) for c in (best, *ties)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
         _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells), _failures(failed),
@@ -105,8 +105,8 @@ def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | Non
     saved = ""
     if best.method in costs and costs[best.method].value:
         share = 100 * (1 - price.value / costs[best.method].value)
-        saved = f", {share:.0f} % less than {plain_name(best.method)}"
-    return f"Cheapest within {NEAR:g} point of the best: {plain_name(cheap.method)}, {_value(cheap)} {label} for {spent}{saved}."
+        saved = f", {share:.0f} % less than {_name(best.method)}"
+    return f"Cheapest within {NEAR:g} point of the best: {_name(cheap.method)}, {_value(cheap)} {label} for {spent}{saved}."
 
 
 def _parents(good: list[Cell]) -> str | None:
@@ -115,7 +115,7 @@ def _parents(good: list[Cell]) -> str | None:
     if not pairs:
         return None
     parts = [
-        f"{plain_name(s.method)} {fixed(s.value - d.value, 2, signed=True)} against {plain_name(d.method)}" for s, d in pairs
+        f"{_name(s.method)} {fixed(s.value - d.value, 2, signed=True)} against {_name(d.method)}" for s, d in pairs
     ]
     return f"Sparse selector in place of a dense random A: {', '.join(parts)} (points)."
 
@@ -139,9 +139,14 @@ def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
 def _failures(failed: list[Cell]) -> str | None:
     if not failed:
         return None
-    names = [f"{plain_name(c.method)} ({LONG.get(c.status, c.status)})" for c in failed]
+    names = [f"{_name(c.method)} ({LONG.get(c.status, c.status)})" for c in failed]
     return f"Without a usable result: {_and(names)}."
 
 
 def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _name(method_id: str) -> str:
+    """A method's name that does not break at its hyphen."""
+    return plain_name(method_id).replace("-", "\u2011")

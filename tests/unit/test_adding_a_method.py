@@ -1,5 +1,6 @@
-"""docs/adding_a_method.md, followed to the letter: a method outside the repository trains, plans and is fingerprinted."""
+"""docs/adding_a_method.md, followed to the letter: a method outside the repository trains, plans, has a fingerprint."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 import yaml
 from torch.nn import functional as F
 
+from peft_lib import adapt
 from peft_lib.methods.method import METHOD_API, MethodError
 from peft_lib.methods.registry import available, get_method, load_plugin, method_file, unregister
 from peft_lib.study.fingerprint import PACKAGE, closure, fingerprint
@@ -73,14 +75,13 @@ def changed(old: str, new: str) -> str:
     return FILE.replace(old, new)
 
 
-def plan(folder: Path, **settings: Any) -> Plan:
+def plan(folder: Path, **extra: Any) -> Plan:
     """The page's part of a study, with what every study needs."""
     study = yaml.safe_load(STUDY)
     study["grids"]["main"] |= {"tasks": ["tiny/toy"], "seeds": [0]}
-    values = {"lr": 1e-3, "epochs": 6, "batch_size": 8, "input_size": 16, "rank": 4, "chain_period": 2, **settings}
-    return plan_study(
-        {"id": "mine", "title": "Mine", "question": "Does it work?", "defaults": values, **study}, folder
-    )
+    values = {"lr": 1e-3, "epochs": 6, "batch_size": 8, "input_size": 16, "rank": 4, "chain_period": 2}
+    texts = {"id": "mine", "title": "Mine", "question": "Does it work?"}
+    return plan_study({**texts, "defaults": values, **study, **extra}, folder)
 
 
 def test_the_page_names_the_file_and_the_id(folder: Path):
@@ -120,10 +121,16 @@ def test_it_trains_chains_saves_and_merges(folder: Path):
 
 
 @pytest.mark.parametrize("execution", ["dense", "gather", "inplace"])
-def test_every_execution_is_valid_for_it(folder: Path, execution: str):
-    method = load_plugin(PATH)
-    assert execution in method.executions(method.parse_options({}))
-    assert plan(folder, **{}).study.execution == "default"
+def test_it_runs_under_every_execution(folder: Path, execution: str):
+    load_plugin(PATH)
+    model = torch.nn.Linear(12, 8)
+    holder = torch.nn.Sequential(model)
+    x = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
+    adapter = adapt(holder, "strided_cla", rank=4, execution=execution, offset=2)
+    assert adapter.places["0"].columns.tolist() == [2, 5, 8, 11]
+    torch.testing.assert_close(holder(x), model(x), rtol=0, atol=0)  # B = 0
+    holder(x).sum().backward()
+    assert adapter.places["0"].B.grad.abs().min() > 0
 
 
 def test_planning_accepts_it_without_torch(folder: Path):
@@ -132,22 +139,23 @@ def test_planning_accepts_it_without_torch(folder: Path):
     assert set(by_method) == {"cla", "strided_cla"}
     assert by_method["strided_cla"].chain_period == 2
     assert by_method["cla"].chain_period is None
-    assert plan(folder, options=None).runs.keys() == made.runs.keys()
-    code = f"import sys; from peft_lib.methods.registry import load_plugin; load_plugin({PATH!r}); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": ""})
+    code = f"""
+import sys
+from peft_lib.methods.registry import load_plugin
+load_plugin({PATH!r})
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_its_options_are_part_of_the_run(folder: Path):
-    rule = {"when": {"method": "strided_cla"}, "set": {"options": {"offset": 1}}, "source": "ours"}
-    study = yaml.safe_load(STUDY)
-    study["grids"]["main"] |= {"tasks": ["tiny/toy"], "seeds": [0]}
-    defaults = {"lr": 1e-3, "epochs": 6, "batch_size": 8, "input_size": 16, "rank": 4, "chain_period": 2}
-    base = {"id": "mine", "title": "Mine", "question": "Does it work?", "defaults": defaults, **study}
-    plain, shifted = plan_study(base, folder), plan_study({**base, "rules": [rule]}, folder)
+    rule = yaml.safe_load(re.findall(r"`(\{when: .*?source: ours\})`", PAGE)[0])
+    plain, shifted = plan(folder), plan(folder, rules=[rule])
+    assert {spec.method: spec.options for spec in shifted.runs.values()} == {"cla": {}, "strided_cla": {"offset": 1}}
     assert len(plain.runs.keys() & shifted.runs.keys()) == 1  # cla's
     rule["set"]["options"] = {"offset": -1}
     with pytest.raises(StudyError, match=r"strided_cla\.options\.offset"):
-        plan_study({**base, "rules": [rule]}, folder)
+        plan(folder, rules=[rule])
 
 
 @pytest.mark.parametrize("taken", ["cla", "strided_cla"])
@@ -171,17 +179,22 @@ def test_planning_reports_a_clash_and_its_place_in_the_study(folder: Path):
 @pytest.mark.parametrize("api", [METHOD_API - 1, METHOD_API + 1])
 def test_another_api_version_is_refused_with_its_number(folder: Path, api: int):
     write(folder / PATH, changed("api=1", f"api={api}"))
-    with pytest.raises(MethodError, match=rf"made for method API {api}, this is {METHOD_API}: see docs/adding_a_method"):
+    with pytest.raises(MethodError, match=rf"made for method API {api}, this is {METHOD_API}: see docs/"):
         load_plugin(PATH)
     assert "strided_cla" not in available()
     with pytest.raises(StudyError, match=rf"plugins\[0\][^§]*made for method API {api}"):
         plan(folder)
 
 
-@pytest.mark.parametrize(
-    "text", ["def start(:", "import no_such_module_anywhere", "METHOD = None", FILE.replace("start=start,", "begin=start,")],
-    ids=["syntax", "import", "no_method", "unknown_field"],
-)  # fmt: skip
+BROKEN = {
+    "syntax": "def start(:",
+    "import": "import no_such_module_anywhere",
+    "no_method": "METHOD = None",
+    "unknown_field": FILE.replace("start=start,", "begin=start,"),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_broken_files_are_reported_with_their_place_in_the_study(folder: Path, text: str):
     write(folder / PATH, text)
     with pytest.raises(StudyError, match=r"plugins\[0\][^§]*strided_cla.py"):
@@ -189,7 +202,7 @@ def test_broken_files_are_reported_with_their_place_in_the_study(folder: Path, t
 
 
 def test_the_fingerprint_follows_the_code_and_nothing_else(folder: Path):
-    """Copies in folders of their own: syntax is read once per path and process."""
+    """Copies in folders of their own: a file is parsed once per path and process."""
 
     def of(text: str, name: str) -> str:
         return fingerprint([write(folder / name / "strided_cla.py", text)])

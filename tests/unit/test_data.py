@@ -108,7 +108,7 @@ class Family:
         parents, spouse = self.parents, self.spouse
 
         def up(x: int | None) -> tuple[int, ...]:
-            return parents.get(x, ())
+            return () if x is None else parents.get(x, ())
 
         def siblings(x: int) -> set[int]:
             return {y for y in parents if x in parents and y != x and parents[y] == parents[x]}

@@ -12,6 +12,7 @@ SETTINGS = (
     "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "options",
 )  # fmt: skip
 LR_GROUPS = {"fft": "FFT", "lora": "A and B train", "asym": "B alone trains, or the head"}
+SOURCES = {"defaults": "the study's defaults", "grid": "the grid", "varied": "varied by a grid"}
 FACTORS = ("rank", "alpha", "scaling", "targets")
 CHAIN = ("chain_period", "chain_count", "optimizer_reset")
 
@@ -26,7 +27,7 @@ def build(context: Context) -> list[Cell]:
         for setting in SETTINGS:
             cells += _setting(context, groups, setting)
         seeds = ", ".join(dict.fromkeys(str(context.plan.runs[i].seed) for g in groups for i in g.run_ids))
-        cells.append(_cell(context, groups, groups, "seeds", seeds, "grid"))
+        cells.append(_cell(context, groups, groups, "seeds", seeds, SOURCES["grid"]))
     return cells
 
 
@@ -39,6 +40,7 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
         if value is None or value == {}:
             continue
         source = context.plan.provenance[group.run_ids[0]].get(setting, "default of the code")
+        source = SOURCES.get(source, source)
         shared.setdefault(_text(value), []).append(group)
         sources.setdefault(_text(value), {})[source] = None
     return [_cell(context, part, users, setting, text, "; ".join(sources[text])) for text, part in shared.items()]
