@@ -7,10 +7,10 @@
 #
 #   eval "$(envs/one_node_slurm.sh start)"      start it and use it from this shell
 #
-# DIR (default: $ONE_NODE_SLURM_DIR, else /tmp/one_node_slurm) holds configuration, key, state and logs.
-# Needs root and Debian's packages slurm-wlm and munge. /etc/slurm and a munge that already runs are left alone; outside
-# DIR there is only the link /run/slurm/conf, where `srun` looks inside a job: Snakemake's executor hides SLURM_CONF there.
-# One such cluster at a time on a machine, and none beside a Slurm of the machine's own.
+# DIR (default: $ONE_NODE_SLURM_DIR, else /tmp/one_node_slurm) holds configuration, key, state, logs, and a line per
+# finished job (jobs.txt). Needs root and Debian's packages slurm-wlm and munge. /etc/slurm and a munge that already runs
+# are left alone; outside DIR there is only the link /run/slurm/conf, where `srun` looks inside a job: Snakemake's executor
+# hides SLURM_CONF there. One such cluster at a time on a machine, and none beside a Slurm of the machine's own.
 # ONE_NODE_SLURM_CPUS: processors that the node claims (default: those of this machine).
 # ONE_NODE_SLURM_WAIT: seconds to wait for a daemon or for the node (default: 60).
 set -euo pipefail
@@ -102,6 +102,8 @@ ReturnToService=2
 MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/filetxt
+JobCompLoc=$dir/jobs.txt
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF

@@ -1,6 +1,6 @@
 """Compiles a report's appendix.tex to appendix.pdf; fails on errors and on boxes that stick out by more than 5 pt.
 
-    python -m workflow_scripts.latex --report reports/quickstart
+python -m workflow_scripts.latex --report reports/quickstart
 """
 
 import argparse

@@ -19,10 +19,7 @@ def main() -> None:
     if args.model not in models:
         parser.error(f"--model {args.model}: not in {args.catalog}, which has {', '.join(models)}")
     manifest = pretrain(models[args.model], args.prepared, args.out, args.threads)
-    print(
-        f"{args.model}: validation accuracy {manifest['validation_accuracy']:.4f} after {manifest['steps']} steps, "
-        f"{manifest['seconds']:.0f} s"
-    )
+    print(f"{args.model}: validation accuracy {manifest['validation_accuracy']:.4f} after {manifest['steps']} steps")
 
 
 if __name__ == "__main__":

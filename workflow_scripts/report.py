@@ -1,6 +1,6 @@
 """Renders a study's report: index.html, figures, LaTeX, JSON and CSV.
 
-    python -m workflow_scripts.report --config config.yaml --tables results/tables/quickstart --out reports/quickstart
+python -m workflow_scripts.report --config config.yaml --tables results/tables/quickstart --out reports/quickstart
 """
 
 import argparse

@@ -12,7 +12,7 @@ from peft_lib.files import atomic_path, write_text
 from peft_lib.report import facts, latex_tables, twins
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
-from peft_lib.report.latex_text import Latex, latex_environment
+from peft_lib.report.latex_text import latex_environment
 from peft_lib.report.run_details import run_details
 from peft_lib.report.tables import Rendered, render
 from peft_lib.results.cells import Cell, read_cells
@@ -22,7 +22,13 @@ from peft_lib.study.schema import Artefact
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
 FIGURES = ("cost", "curves")
-SWITCHES = {"sd": "sd", "interval": "95 % interval", "change": "change vs best", "ratio": "ratio to reference", "paper": "published"}
+SWITCHES = {
+    "sd": "sd",
+    "interval": "95 % interval",
+    "change": "change vs best",
+    "ratio": "ratio to reference",
+    "paper": "published",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ def build_report(plan: Plan, results: Path, tables: Path, out: Path, templates: 
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)
     sections = [
-        Section(a, render(a, cells[a.id], plan), draw(a, cells[a.id], plan, out / "figures")) for a in plan.study.artefacts
+        Section(a, render(a, cells[a.id], plan), draw(a, cells[a.id], plan, out / "figures"))
+        for a in plan.study.artefacts
     ]
     _write_html(plan, runs, cells, sections, out, templates)
     _write_latex(plan, runs, sections, out, templates)
@@ -84,7 +91,11 @@ def _write_html(
     plan: Plan, runs: pd.DataFrame, cells: dict[str, list[Cell]], sections: list[Section], out: Path, templates: Path
 ) -> None:
     env = Environment(
-        loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     env.filters["abs"] = abs
     right, wrong = facts.parameter_check(plan, runs)
@@ -111,8 +122,9 @@ def summary(plan: Plan, runs: pd.DataFrame) -> str:
     specs = plan.runs.values()
     methods = len({s.method for s in specs})
     tasks = len({(s.model.id, s.dataset.id) for s in specs})
-    seeds = len({s.seed for s in specs})
-    parts = [_count(methods, "method"), _count(tasks, "task"), _count(seeds, "seed"), _count(len(runs), "run")]
+    seeds = sorted({len(grid.seeds) for grid in plan.study.grids.values()})
+    parts = [_count(methods, "method"), _count(tasks, "task"), _count(seeds[-1], "seed"), _count(len(runs), "run")]
+    parts[2] = parts[2] if len(seeds) == 1 else f"up to {parts[2]}"
     bad = {k: v for k, v in facts.status_counts(runs).items() if k != "ok"}
     state = "all ok" if not bad else ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in bad.items())
     machines = ", ".join(sorted(runs["device_name"].dropna().unique()))
@@ -125,19 +137,20 @@ def _count(number: int, noun: str) -> str:
 
 def _runs_sentence(counted: dict[str, int], total: int) -> str:
     bad = ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in counted.items() if k != "ok")
-    return f"{counted['ok']} of {_count(total, 'planned run')} finished well and with the present code and data{f'; {bad}' if bad else ''}."
+    good = f"{counted['ok']} of {_count(total, 'planned run')} finished well and with the present code and data"
+    return f"{good}; {bad}." if bad else f"{good}."
 
 
 def _parameters_sentence(right: int, wrong: list[str]) -> str:
     if not right and not wrong:
         return "No run has counted its trainable parameters yet."
-    text = f"Trainable parameters, counted by the optimiser, equal the formula in {right} of {_count(right + len(wrong), 'run')}."
+    total = _count(right + len(wrong), "run")
+    text = f"Trainable parameters, counted by the optimiser, equal the formula in {right} of {total}."
     return text if not wrong else f"{text} They differ in {len(wrong)}."
 
 
 def _write_latex(plan: Plan, runs: pd.DataFrame, sections: list[Section], out: Path, templates: Path) -> None:
     env = latex_environment(templates)
-    env.globals["code"] = Latex
     template = env.get_template("table.tex.j2")
     for section in sections:
         if section.file:
@@ -150,7 +163,8 @@ def _table_values(plan: Plan, section: Section) -> dict[str, Any]:
     make = latex_tables.of_texts if section.artefact.kind == "hyperparameters" else latex_tables.by_method
     heat = section.artefact.kind == "heatmap"
     return {
-        "study": plan.study, "artefact": section.artefact, "remarks": section.rendered.remarks, "legend": section.legend,
+        "study": plan.study, "artefact": section.artefact, "remarks": section.rendered.remarks,
+        "legend": section.legend,
         "footnotes": section.rendered.footnotes,
         "blocks": [] if heat else [b for table in section.rendered.tables for b in make(table)],
         "panels": latex_tables.panels(section.rendered.tables) if heat else "",

@@ -21,10 +21,19 @@ def compile_appendix(report: Path, name: str = "appendix") -> Path:
     """
     build = report / ".latex"
     build.mkdir(exist_ok=True)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"-output-directory={build.name}", f"{name}.tex"]
+    command = [
+        "pdflatex",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        "-no-shell-escape",
+        f"-output-directory={build.name}",
+        f"{name}.tex",
+    ]
     for _ in range(3):
         try:
-            done = subprocess.run(command, cwd=report, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=300)
+            done = subprocess.run(
+                command, cwd=report, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=300
+            )
         except FileNotFoundError as error:
             raise LatexError("pdflatex is not installed. Install texlive-latex-recommended") from error
         log = (build / f"{name}.log").read_text(encoding="latin-1") if (build / f"{name}.log").is_file() else ""

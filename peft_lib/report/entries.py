@@ -10,7 +10,8 @@ SHORT = {
 }  # fmt: skip
 LONG = {
     "diverged": "diverged", "out_of_memory": "out of memory", "missing": "not run", "unreadable": "unreadable",
-    "not_available": "not available", "stale": "stale: made by other code or data", "partial": "fewer runs than planned",
+    "not_available": "not available", "stale": "stale: made by other code or data",
+    "partial": "fewer runs than planned",
     "mismatch": "differs from the formula", "ok": "ok",
 }  # fmt: skip
 SINGLE = "single seed: no spread"
@@ -58,7 +59,7 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
     if cell.value is None:
         text = SHORT.get(cell.status, cell.status)
     else:
-        text = fixed(cell.value, digits) + {"mismatch": "\u2260"}.get(cell.status, "")
+        text = fixed(cell.value, digits) + {"mismatch": "\u2260", "stale": "\u2020"}.get(cell.status, "")
     wrong = cell.status != "ok" or (cell.reason and cell.reason != SINGLE)
     letters = notes.mark(_note(cell)) if wrong else ()
     letters += notes.mark(f"published value: {cell.caveat}" if cell.caveat else None)
@@ -69,10 +70,7 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
 
 
 def _note(cell: Cell) -> str:
-    word = LONG.get(cell.status, cell.status)
-    if cell.status == "ok":
-        return cell.reason or ""
-    return word if not cell.reason or cell.reason.startswith(word) else f"{word}: {cell.reason}"
+    return cell.reason or ("" if cell.status == "ok" else LONG.get(cell.status, cell.status))
 
 
 def tooltip(cell: Cell) -> str:

@@ -75,13 +75,16 @@ def environment(runs: pd.DataFrame) -> dict[str, str]:
     made = runs[runs["fingerprint"].notna()]
     if made.empty:
         return {}
+    wall, cpu = made["wall_s"].dropna().sum(), made["cpu_s"].dropna().sum()
     facts = {
-        "Device": _values(made["device_name"]), "Kind": _values(made["device"]), "Threads per run": _values(made["threads"]),
-        "Processes per run": _values(made["processes"]), "Host": _values(made["host"]), "Commit": _values(made["git_commit"]),
+        "Device": _values(made["device_name"]), "Kind": _values(made["device"]),
+        "Threads per run": _values(made["threads"]),
+        "Processes per run": _values(made["processes"]), "Host": _values(made["host"]),
+        "Commit": _values(made["git_commit"]),
         "Uncommitted changes": _values(made["git_dirty"].map({True: "yes", False: "no"})),
         "Versions": _values(made["versions"].map(_versions)),
         "Trained": f"{made['started'].dropna().min()} to {made['finished'].dropna().max()}",
-        "Time of all runs": f"{made['wall_s'].dropna().sum():,.0f} s of wall time, {made['cpu_s'].dropna().sum():,.0f} CPU-s",
+        "Time of all runs": f"{wall:,.0f} s of wall time, {cpu:,.0f} CPU-s",
     }  # fmt: skip
     return {name: value for name, value in facts.items() if value}
 

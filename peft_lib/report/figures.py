@@ -76,10 +76,13 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         floors = [(plain_name(y.method), y.value) for _, y in away] + _majority(cells, task)
         _floor_lines(axes, floors)
         best = min(points, key=lambda p: p[1].rank_in_row or 99)
-        said.append(f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best[1].method)} at {best[1].value:.2f}")
+        said.append(
+            f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best[1].method)} at {best[1].value:.2f}"
+        )
     shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
     handles = [
-        Line2D([], [], linestyle="", marker=style.MARKERS[f], color=style.COLOURS[f], markersize=5, label=FAMILIES[f]) for f in shown
+        Line2D([], [], linestyle="", marker=style.MARKERS[f], color=style.COLOURS[f], markersize=5, label=FAMILIES[f])
+        for f in shown
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     alt = f"Scatter plot of {METRICS[artefact.metric].label} against {METRICS[artefact.cost].label}. {'. '.join(said)}."
@@ -130,7 +133,8 @@ def _names(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
         axes.annotate(
             plain_name(y.method), xy=(x.value, y.value), xytext=(1.035, at), textcoords="axes fraction", fontsize=size,
             va="center", annotation_clip=False, color=style.INK,
-            arrowprops={"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "alpha": 0.55, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "alpha": 0.55, "shrinkA": 0,
+            "shrinkB": 3},
         )  # fmt: skip
 
 
@@ -158,7 +162,9 @@ def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
     for name, value in floors:
         if low <= value <= high:
             axes.axhline(value, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
-            axes.annotate(f"{name} {value:.1f}", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+            axes.annotate(
+                f"{name} {value:.1f}", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom"
+            )
     if below:
         text = f"below this panel: {', '.join(below)}"
         axes.annotate(text, (0.01, 0.015), xycoords="axes fraction", fontsize=6.5, color=style.MUTED)
@@ -171,7 +177,9 @@ def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> l
     tasks = list(dict.fromkeys((c.model, c.dataset) for c in drawn))
     for model, dataset in tasks:
         mine = [c for c in drawn if (c.model, c.dataset) == (model, dataset)]
-        floor = next((c.value for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None)
+        floor = next(
+            (c.value for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None
+        )
         pictures.append(_task_curves(artefact, mine, floor, plan, folder))
     return pictures
 
@@ -204,9 +212,10 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
         unit = next((c.unit for c in mine if c.panel == panel), "")
         grid[down][0].set_ylabel(_axis_label("loss" if panel == "validation/loss" else panel.replace("/", " "), unit))
     model, dataset = mine[0].model, mine[0].dataset
-    alt = f"Curves over epochs of {len(methods)} methods on {task_name(plan, model, dataset)}: validation loss (solid), running "
+    task = task_name(plan, model, dataset)
+    alt = f"Curves over epochs of {len(methods)} methods on {task}: validation loss (solid), running "
     alt += "train loss (dashed), validation metric below; the grey band is the range over all methods."
-    return _save(figure, folder, f"{artefact.id}_{model}_{dataset}", alt, task_name(plan, model, dataset))
+    return _save(figure, folder, f"{artefact.id}_{model}_{dataset}", alt, task)
 
 
 def _envelope(axes: Axes, cells: list[Cell]) -> None:
@@ -221,9 +230,11 @@ def _line(axes: Axes, mine: list[Cell], panel: str, method: str, colour: str, la
         return
     x, y = [int(c.row) for c in points], [c.value for c in points]
     dashed = panel.startswith("train/")
-    axes.plot(x, y, color=colour, linewidth=0.8 if dashed else 1.4, linestyle=(0, (3, 2)) if dashed else "-", label=label,
+    axes.plot(x, y, color=colour, linewidth=0.8 if dashed else 1.4, linestyle=(0, (3, 2)) if dashed else "-",
+    label=label,
               marker="o" if len(x) < 3 else None, markersize=3)  # fmt: skip
     spread = [c.sd for c in points]
     if not dashed and None not in spread:
-        axes.fill_between(x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread, strict=True)],
+        axes.fill_between(x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread,
+        strict=True)],
                           color=colour, alpha=0.16, linewidth=0)  # fmt: skip

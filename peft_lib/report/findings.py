@@ -1,4 +1,4 @@
-"""Key findings in sentences, computed from cells. Careful words: overlap of intervals is no test, few seeds say little."""
+"""Key findings in sentences, computed from cells. Careful words: overlap is no test, few seeds say little."""
 
 from dataclasses import dataclass, field
 
@@ -30,7 +30,8 @@ class TaskFindings:
 def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
     """Findings per task from the study's first performance table and first cost artefact; none without them."""
     performance = next(
-        (a for a in plan.study.artefacts if a.kind == "methods" and a.metric == "test_metric" and not a.normalise_to), None
+        (a for a in plan.study.artefacts if a.kind == "methods" and a.metric == "test_metric" and not a.normalise_to),
+        None,
     )
     if performance is None:
         return []
@@ -53,7 +54,8 @@ def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[
     leaders = _and([_name(c.method) for c in (best, *ties)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
-        _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells), _failures(failed),
+        _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells),
+        _failures(failed),
     ) if s]  # fmt: skip
     return said
 
@@ -75,8 +77,9 @@ def _separable(good: list[Cell]) -> str | None:
     overlaps = [intervals_overlap((best.low, best.high), (c.low, c.high)) for c in others]
     known = [o for o in overlaps if o is not None]
     if not known:
-        return "With one seed nothing can be said about which differences are more than chance."
-    return f"The intervals of {sum(known)} of the other {len(known)} methods overlap with the leader's: their order is not settled."
+        return "The leader has one seed, so nothing can be said about which differences are more than chance."
+    share = f"{sum(known)} of the other {len(known)} methods"
+    return f"The intervals of {share} overlap with the leader's: their order is not settled."
 
 
 def power_note(tables: dict[str, list[Cell]]) -> str:
@@ -101,12 +104,13 @@ def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | Non
     price = costs[cheap.method]
     spent = f"{fixed(price.value, price.digits)} {price.unit}"
     if cheap is best:
-        return f"It is also the cheapest within {NEAR:g} point of the best ({spent})."
+        return f"{_name(best.method)} is also the cheapest within {NEAR:g} point of the best ({spent})."
     saved = ""
     if best.method in costs and costs[best.method].value:
         share = 100 * (1 - price.value / costs[best.method].value)
         saved = f", {share:.0f} % less than {_name(best.method)}"
-    return f"Cheapest within {NEAR:g} point of the best: {_name(cheap.method)}, {_value(cheap)} {label} for {spent}{saved}."
+    what = f"{_name(cheap.method)}, {_value(cheap)} {label}"
+    return f"Cheapest within {NEAR:g} point of the best: {what} for {spent}{saved}."
 
 
 def _parents(good: list[Cell]) -> str | None:

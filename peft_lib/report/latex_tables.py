@@ -16,7 +16,8 @@ GAP = 4.6
 TASK, KIND = 86.0, 23.0
 """Widths of the task column and of the column that names small lines."""
 KINDS = {
-    "n": "runs", "sd": "sd", "interval": "95%", "change": "change", "ratio": "ratio", "formula": "formula", "paper": "paper",
+    "n": "runs", "sd": "sd", "interval": "95%", "change": "change", "ratio": "ratio", "formula": "formula",
+    "paper": "paper",
     "difference": "diff.",
 }  # fmt: skip
 
@@ -64,7 +65,9 @@ def _width(table: Table, place: int) -> float:
 def _parts(widths: list[float], room: float) -> list[tuple[int, int, str]]:
     """Column ranges that fit the room, about equally wide, and what to call them."""
     fewest = len(_cuts(widths, room))
-    even = next(r for r in (*(sum(widths) / fewest * (1 + k / 20) for k in range(20)), room) if len(_cuts(widths, r)) == fewest)
+    even = next(
+        r for r in (*(sum(widths) / fewest * (1 + k / 20) for k in range(20)), room) if len(_cuts(widths, r)) == fewest
+    )
     ranges = _cuts(widths, min(even, room))
     return [(a, b, f"part {i} of {len(ranges)}" if len(ranges) > 1 else "") for i, (a, b) in enumerate(ranges, 1)]
 
@@ -82,14 +85,18 @@ def _cuts(widths: list[float], room: float) -> list[tuple[int, int]]:
 def _method_code(table: Table, start: int, stop: int) -> Latex:
     columns = table.columns[start:stop]
     kinds = bool(table.line_kinds)
-    preamble = rf"@{{}}>{{\raggedright\arraybackslash}}p{{{TASK:g}pt}}" + (r"l" if kinds else "") + "c" * len(columns) + "@{}"
+    preamble = (
+        rf"@{{}}>{{\raggedright\arraybackslash}}p{{{TASK:g}pt}}" + (r"l" if kinds else "") + "c" * len(columns) + "@{}"
+    )
     lines = _head(table, start, stop, kinds)
     body: list[str] = []
     group = ""
     for place, row in enumerate(table.rows):
         part = Row(row.labels, row.entries[start:stop], row.group)
         if row.group != group:
-            body += [r"\midrule"] * bool(place) + [rf"\multicolumn{{{len(columns) + 1 + kinds}}}{{@{{}}l}}{{\textit{{{latex_text(row.group)}}}}}\\*"]
+            body += [r"\midrule"] * bool(place) + [
+                rf"\multicolumn{{{len(columns) + 1 + kinds}}}{{@{{}}l}}{{\textit{{{latex_text(row.group)}}}}}\\*"
+            ]
             group = row.group
         elif place:
             body.append(r"\addlinespace[3pt]")
@@ -118,7 +125,9 @@ def _head(table: Table, start: int, stop: int, kinds: bool) -> list[str]:
 
 def _row(row: Row, kinds: list[str], named: bool) -> Iterator[str]:
     """A row's values, then its small lines; the task's labels hang beside them. No page break in between."""
-    needed = sum(1 + int(len(text) * 1.15 * CHARACTER // TASK) for text in row.labels) if named or len(row.labels) > 1 else 1
+    needed = (
+        sum(1 + int(len(text) * 1.15 * CHARACTER // TASK) for text in row.labels) if named or len(row.labels) > 1 else 1
+    )
     height = max(needed, 1 + len(kinds))
     stacked = r"\\ ".join(latex_text(text) for text in row.labels)
     label = rf"\smash{{\parbox[t]{{{TASK:g}pt}}{{\raggedright {stacked}}}}}" if len(row.labels) > 1 else stacked
@@ -155,12 +164,17 @@ def of_texts(table: Table) -> list[Block]:
     for i, start in enumerate(starts, 1):
         columns = table.columns[start : start + each]
         cell = rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
-        preamble = "@{}" + rf">{{\raggedright\arraybackslash}}p{{{TASK + 30:g}pt}}" * labels + cell * len(columns) + "@{}"
+        preamble = (
+            "@{}" + rf">{{\raggedright\arraybackslash}}p{{{TASK + 30:g}pt}}" * labels + cell * len(columns) + "@{}"
+        )
         names = [latex_text(h) for h in table.headings] + [c.latex for c in columns]
         head = [r"\toprule", " & ".join(names) + r"\\", r"\midrule"]
         body, last = [], None
         for row in table.rows:
-            shown = ["" if row.labels[0] == last else latex_text(row.labels[0]), *(latex_text(t) for t in row.labels[1:])]
+            shown = [
+                "" if row.labels[0] == last else latex_text(row.labels[0]),
+                *(latex_text(t) for t in row.labels[1:]),
+            ]
             last = row.labels[0]
             cells = [_with_paper(e) for e in row.entries[start : start + each]]
             body.append(" & ".join([*shown, *cells]) + r"\\")
@@ -187,10 +201,11 @@ def panels(tables: tuple[Table, ...]) -> Latex:
 
 def _panel(table: Table) -> str:
     count = len(table.columns)
+    title = rf"\textbf{{{latex_text(table.title)}}}"
     axis = " by ".join([table.headings[0], *(name for name, _ in table.spans)])
     lines = [
         rf"\begin{{tabular}}[t]{{@{{}}r{'c' * count}@{{}}}}",
-        rf"\multicolumn{{{count + 1}}}{{@{{}}l}}{{\textbf{{{latex_text(table.title)}}} \tiny {latex_text(axis)}}}\\", r"\toprule",
+        rf"\multicolumn{{{count + 1}}}{{@{{}}l}}{{{title} \tiny {latex_text(axis)}}}\\", r"\toprule",
         "".join(f" & {label.latex}" for label in table.columns) + r"\\", r"\midrule",
     ]  # fmt: skip
     for row in table.rows:

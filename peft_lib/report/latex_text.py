@@ -27,9 +27,18 @@ def _breakable(word: str) -> str:
 
 def latex_environment(templates: Path) -> Environment:
     """Jinja2 with delimiters that LaTeX does not use. Whatever is printed and is not `Latex` is escaped."""
-    return Environment(
+    env = Environment(
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
-        comment_start_string="<#", comment_end_string="#>", loader=FileSystemLoader(templates), undefined=StrictUndefined,
+        comment_start_string="<#", comment_end_string="#>", loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Latex) else latex_text(value),
     )  # fmt: skip
+    env.filters["short"] = short
+    env.globals["code"] = Latex
+    return env
+
+
+def short(text: str, length: int = 70) -> str:
+    """The beginning of a text, for lists of tables and figures: an entry there has one line."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}\u2026"

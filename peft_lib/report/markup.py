@@ -11,20 +11,35 @@ _HTML_TAGS = re.compile(r"&lt;(/?)(sup|sub)&gt;")
 _LATEX_NAME = re.compile(r"(\$[\^_](?:[A-Za-z0-9]|\{[A-Za-z0-9]+\})\$)")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     '"': "''", "`": r"\textasciigrave{}", "\u2212": "$-$", "\u00b1": r"$\pm$", "\u00d7": r"$\times$",
     "\u00b7": r"$\cdot$", "\u2013": "--", "\u2014": "---", "\u2018": "`", "\u2019": "'", "\u201c": "``", "\u201d": "''",
-    "\u2026": r"\ldots{}", "\u2264": r"$\le$", "\u2265": r"$\ge$", "\u2260": r"$\ne$", "\u2192": r"$\to$", "\u00b5": r"$\mu$",
-    "\u00b2": "$^2$", "\u00b3": "$^3$", "\u00a0": "~", "\u2009": r"\,", "\u00df": r"\ss{}", "\u25b2": r"$\blacktriangle$",
-    "\u25bc": r"$\blacktriangledown$", "\u03b1": r"$\alpha$", "\u0394": r"$\Delta$",
+    "\u2026": r"\ldots{}", "\u2264": r"$\le$", "\u2265": r"$\ge$", "\u2260": r"$\ne$", "\u2192": r"$\to$",
+    "\u00b5": r"$\mu$",
+    "\u00b2": "$^2$", "\u00b3": "$^3$", "\u00a0": "~", "\u2009": r"\,", "\u00df": r"\ss{}",
+    "\u25b2": r"$\blacktriangle$",
+    "\u25bc": r"$\blacktriangledown$", "\u03b1": r"$\alpha$", "\u2020": r"$\dagger$", "\u2011": "-",
+    "\u0394": r"$\Delta$",
 }  # fmt: skip
-_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030a": "r", "\u0327": "c", "\u030c": "v"}
-_SUPERSCRIPTS = str.maketrans("0123456789+-", "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b")
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u0327": "c",
+    "\u030c": "v",
+}
+_SUPERSCRIPTS = str.maketrans(
+    "0123456789+-", "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
+)
 _SUBSCRIPTS = str.maketrans("0123456789+-", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b")
 
 
 def safe_html(text: str) -> Markup:
-    """Escapes everything but sup and sub in closed, unnested pairs; a text with any other use of them is escaped whole."""
+    """Escapes everything but sup and sub in closed, unnested pairs; any other use of them is escaped too."""
     escaped = str(escape(text))
     tags = _HTML_TAGS.findall(escaped)
     pairs = zip(tags[::2], tags[1::2], strict=False)
@@ -34,13 +49,14 @@ def safe_html(text: str) -> Markup:
 
 def latex_escape(text: object) -> str:
     """Text for pdfLaTeX, in any font encoding. Characters that it has no way to print become [U+XXXX]."""
+    escaped = "".join(_latex_character(c) for c in str(text))
     # Hyphens in a row would be set as a dash, and a command line could no longer be copied.
-    return "".join(_latex_character(c) for c in str(text)).replace("-\0-", "-{}-").replace("\0", "")
+    return re.sub("\0(?=\0)", "-{}", escaped).replace("\0", "-")
 
 
 def _latex_character(character: str) -> str:
     if character == "-":
-        return "\0-\0"
+        return "\0"
     if character in _LATEX:
         return _LATEX[character]
     if character.isascii():

@@ -35,22 +35,28 @@ def run_details(plan: Plan, runs: pd.DataFrame) -> dict[str, list[RunDetails]]:
     """Task -> its runs, in the order of the study."""
     found: dict[str, list[RunDetails]] = {}
     for run_id, spec in plan.runs.items():
-        found.setdefault(task_name(plan, spec.model.id, spec.dataset.id), []).append(_details(plan, run_id, runs.loc[run_id]))
+        found.setdefault(task_name(plan, spec.model.id, spec.dataset.id), []).append(
+            _details(plan, run_id, runs.loc[run_id])
+        )
     return found
 
 
 def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:
     spec = plan.runs[run_id]
     what = quantity("test_metric", plan, spec.dataset.id)
-    settings = {k: v for k, v in spec.model_dump(exclude_none=True).items() if k not in ("model", "dataset", "method", "seed")}
+    settings = {
+        k: v for k, v in spec.model_dump(exclude_none=True).items() if k not in ("model", "dataset", "method", "seed")
+    }
     sources = plan.provenance.get(run_id, {})
     short = {k: _text(v) + (f"  ({sources[k]})" if k in sources else "") for k, v in settings.items() if v != {}}
     varied = ", ".join(f"{k} {_text(settings[k])}" for k in ("rank", "lr") if k in sources)
     return RunDetails(
         run_id=run_id, name=f"{plain_name(spec.method)}, seed {spec.seed}{f', {varied}' if varied else ''}",
-        status=row["status"], word=LONG.get(row["status"], row["status"]), reason=_text(row["reason"]) if row["reason"] else "",
+        status=row["status"], word=LONG.get(row["status"], row["status"]),
+        reason=_text(row["reason"]) if row["reason"] else "",
         score=_scaled(row["test_metric"], what.scale, what.digits, what.unit), facts=_facts(row), settings=short,
-        spec=json.dumps(json.loads(spec.canonical), indent=1), command=row["command"] if isinstance(row["command"], str) else "",
+        spec=json.dumps(json.loads(spec.canonical), indent=1), command=row["command"] if isinstance(row["command"],
+        str) else "",
         folder=f"results/runs/{spec.folder}",
     )  # fmt: skip
 
@@ -59,7 +65,8 @@ def _facts(row: pd.Series) -> dict[str, str]:
     """What was measured, leaving out what was not."""
     facts = {
         "selected epoch": _ratio(row["selected_epoch"], row["epochs"]), "optimiser steps": _scaled(row["steps"], 1, 0),
-        "links": _scaled(row["links"], 1, 0), "execution": _text(row["execution"]), "test loss": _scaled(row["test_loss"], 1, 4),
+        "links": _scaled(row["links"], 1, 0), "execution": _text(row["execution"]),
+        "test loss": _scaled(row["test_loss"], 1, 4),
         "validation loss": _scaled(row["val_loss"], 1, 4), "clean train loss": _scaled(row["train_loss"], 1, 4),
         "gap": _scaled(row["gap"], 1, 4), "trainable parameters": _scaled(row["trainable_parameters"], 1, 0),
         "wall time": _scaled(row["wall_s"], 1, 1, "s"), "processor time": _scaled(row["cpu_s"], 1, 1, "s"),

@@ -18,10 +18,14 @@ LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7
 """Okabe and Ito's palette, told apart with the common kinds of colour blindness; lines cycle through it."""
 
 SETTINGS = {
-    "svg.fonttype": "none", "svg.hashsalt": "peft", "pdf.fonttype": 42, "text.parse_math": False, "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK,
-    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.linewidth": 0.7, "axes.titlesize": 9, "axes.titlelocation": "left", "grid.color": RULE,
+    "svg.fonttype": "none", "svg.hashsalt": "peft", "pdf.fonttype": 42, "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.edgecolor": MUTED, "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.7, "axes.titlesize": 9, "axes.titlelocation": "left",
+    "grid.color": RULE,
     "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": 7, "figure.dpi": 100,
 }  # fmt: skip
 
@@ -46,6 +50,9 @@ def family(method_id: str) -> str:
 
 def save(figure: Figure, base: Path) -> None:
     """Writes base.svg, which follows the reader's dark mode, and base.pdf for LaTeX. No dates in either."""
+    # The layout is solved once, not again for each format.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     write_text(base.with_suffix(".svg"), _themed(text.getvalue()))

@@ -17,9 +17,11 @@ FAMILIES = {"baseline": "Baseline", "past": "Past", "present": "Present", "futur
 
 NAMES = {
     "lr": "learning rate", "head_lr_mult": "head learning rate, multiple", "warmup_ratio": "warm-up, share of steps",
-    "warmup_lr": "warm-up start rate", "min_lr": "final rate", "optimizer": "optimiser", "clip_norm": "gradient clipping",
+    "warmup_lr": "warm-up start rate", "min_lr": "final rate", "optimizer": "optimiser",
+    "clip_norm": "gradient clipping",
     "batch_size": "effective batch", "input_size": "input (tokens, pixels)", "targets": "adapted layers",
-    "chain_period": "chain period, epochs", "chain_count": "chain resets", "optimizer_reset": "optimiser state at a reset",
+    "chain_period": "chain period, epochs", "chain_count": "chain resets",
+    "optimizer_reset": "optimiser state at a reset",
     "selection": "reported epoch by", "train_limit": "training items", "eval_limit": "evaluation items",
 }  # fmt: skip
 
@@ -37,7 +39,8 @@ def render(artefact: Artefact, cells: list[Cell], plan: Plan) -> Rendered:
     """Tables of an artefact; figures have none (their numbers are in the CSV twin)."""
     notes = Footnotes()
     maker: dict[str, Callable[..., list[Table]]] = {
-        "methods": by_method, "efficiency": by_method, "parameters": by_method, "hyperparameters": settings, "heatmap": heat,
+        "methods": by_method, "efficiency": by_method, "parameters": by_method, "hyperparameters": settings,
+        "heatmap": heat,
     }  # fmt: skip
     make = maker.get(artefact.kind)
     tables = tuple(make(artefact, cells, plan, notes)) if make and cells else ()
@@ -51,7 +54,9 @@ def single_seed(cells: list[Cell]) -> bool:
 
 def by_method(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) -> list[Table]:
     """Rows are tasks (under each quantity), columns are methods in the order of the study."""
-    columns = list(dict.fromkeys(c.column for c in cells if c.method)) + ["majority"] * any(c.column == "majority" for c in cells)
+    columns = list(dict.fromkeys(c.column for c in cells if c.method)) + ["majority"] * any(
+        c.column == "majority" for c in cells
+    )
     single = single_seed(cells)
     by_key: dict[tuple, dict[str, Cell]] = {}
     for cell in cells:
@@ -102,7 +107,9 @@ def _setting(cell: Cell | None, notes: Footnotes) -> Entry:
     if cell is None:
         return EMPTY
     lines = {"paper": cell.published_text} if cell.published_text else {}
-    return Entry(cell.text or "", lines, notes=notes.mark(cell.source), title=f"source: {cell.source}", run=cell.run_ids[0])
+    return Entry(
+        cell.text or "", lines, notes=notes.mark(cell.source), title=f"source: {cell.source}", run=cell.run_ids[0]
+    )
 
 
 def heat(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) -> list[Table]:
@@ -110,12 +117,15 @@ def heat(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) ->
     tables = []
     for panel, group in groupby(cells, key=lambda c: c.panel):
         part = list(group)
-        peers = [c.value for c in cells if (c.model, c.dataset) == (part[0].model, part[0].dataset) and c.value is not None]
+        peers = [
+            c.value for c in cells if (c.model, c.dataset) == (part[0].model, part[0].dataset) and c.value is not None
+        ]
         low, high = (min(peers), max(peers)) if peers else (0.0, 0.0)
         rows, columns = _axis(c.row for c in part), _axis(c.column for c in part)
         found = {(c.row, c.column): c for c in part}
         body = tuple(
-            Row((row,), tuple(_heated(found.get((row, column)), notes, low, high) for column in columns)) for row in rows
+            Row((row,), tuple(_heated(found.get((row, column)), notes, low, high) for column in columns))
+            for row in rows
         )
         extra = panel.split(",", 1)[1].strip() if "," in panel else ""
         name = plain_name(part[0].method) if part[0].method else panel
@@ -152,7 +162,11 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
     said = []
     if artefact.kind in ("methods", "efficiency") and artefact.highlight:
         nearest = " (nearest to zero, as the paper marks gaps)" if any(c.direction == "none" for c in cells) else ""
-        said.append(f"Best {artefact.highlight} of each row marked{nearest}." if artefact.highlight > 1 else "Best of each row marked.")
+        said.append(
+            f"Best {artefact.highlight} of each row marked{nearest}."
+            if artefact.highlight > 1
+            else "Best of each row marked."
+        )
     if artefact.kind == "heatmap" and artefact.highlight:
         said.append("Best cell of each panel marked; colour runs over all panels of a task.")
     if artefact.change_vs_best:
@@ -173,6 +187,8 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
     if artefact.published:
         joined = sum(c.published is not None or c.published_text is not None for c in cells)
         said.append(
-            f"{joined} cells have a published counterpart." if joined else "No cell of this table has a published counterpart."
+            f"{joined} cells have a published counterpart."
+            if joined
+            else "No cell of this table has a published counterpart."
         )
     return said

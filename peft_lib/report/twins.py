@@ -33,7 +33,9 @@ def write_all(path: Path, study: Study, tables: dict[str, list[Cell]]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":")) + "\n")
+    write_text(
+        path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":")) + "\n"
+    )
 
 
 def write_csv(path: Path, cells: list[Cell]) -> None:

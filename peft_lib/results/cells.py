@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from peft_lib.files import atomic_path
 
 CELLS_VERSION = 1
-S, I, F = pa.string(), pa.int64(), pa.float64()
+TEXT, COUNT, NUMBER = pa.string(), pa.int64(), pa.float64()
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,17 @@ _DESCRIPTIONS = {
     "caveat": "why the published value is no fair target",
     "run_ids": "runs behind the cell",
 }
-_TYPES = {"digits": I, "n": I, "planned": I, "rank_in_row": I, "run_ids": pa.list_(S)} | dict.fromkeys(
-    ("value", "sd", "low", "high", "ratio", "expected", "published", "difference", "change_vs_best"), F
+_TYPES = {
+    "digits": COUNT,
+    "n": COUNT,
+    "planned": COUNT,
+    "rank_in_row": COUNT,
+    "run_ids": pa.list_(TEXT),
+} | dict.fromkeys(
+    ("value", "sd", "low", "high", "ratio", "expected", "published", "difference", "change_vs_best"), NUMBER
 )
 CELLS = pa.schema(
-    [pa.field(f.name, _TYPES.get(f.name, S), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],
+    [pa.field(f.name, _TYPES.get(f.name, TEXT), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],
     metadata={"schema_version": str(CELLS_VERSION)},
 )
 
@@ -115,5 +121,7 @@ def read_cells(path: Path | str) -> list[Cell]:
     table = pq.read_table(path)
     version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
     if version != str(CELLS_VERSION):
-        raise ValueError(f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables")
+        raise ValueError(
+            f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables"
+        )
     return [Cell(**{**row, "run_ids": tuple(row["run_ids"])}) for row in table.to_pylist()]

@@ -1,7 +1,7 @@
 """What the runs of a study left behind: one row per planned run, whatever happened to it.
 
-Statuses: ok, diverged, out_of_memory (as the run recorded them), missing (no result), stale (made by other source code or
-data than the study now asks for), unreadable (the file cannot be read or belongs to another run). `reason` says why.
+Statuses: ok, diverged, out_of_memory (as the run recorded them), missing (no result), stale (made by other code or data
+than the study now asks for), unreadable (the file cannot be read or belongs to another run). `reason` says why.
 """
 
 from pathlib import Path

@@ -37,12 +37,17 @@ class Published:
         self.caveats = [r for r in _caveats(folder) if r["file"] == name]
 
     def find(self, **keys: Any) -> Value | None:
-        """The printed value for these keys; None if the paper has none. Keys that the file does not know are ignored."""
+        """The printed value for these keys; None if the paper has none. Keys unknown to the file do not matter."""
         row = self.rows.get(tuple(_normal(keys.get(k)) for k in self.keys))
         if row is None:
             return None
         notes = [row.get("note") or "", *(c["caveat"] for c in self.caveats if _applies(c, keys))]
-        return Value(row["value"], _number(row["value"]), _number(row.get("ratio_to_lora")), "; ".join(n for n in notes if n) or None)
+        return Value(
+            row["value"],
+            _number(row["value"]),
+            _number(row.get("ratio_to_lora")),
+            "; ".join(n for n in notes if n) or None,
+        )
 
 
 def _applies(caveat: Mapping[str, str], keys: Mapping[str, Any]) -> bool:

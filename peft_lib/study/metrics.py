@@ -23,6 +23,7 @@ METRICS = {
     "gap": Metric("generalization gap", "gap", "nats", "none", digits=3),
     "gap_absolute": Metric("absolute generalization gap", "gap_absolute", "nats", "lower", digits=3),
     "test_loss": Metric("test loss", "test_loss", "nats", "lower", digits=3),
+    "val_loss": Metric("validation loss", "val_loss", "nats", "lower", digits=3),
     "train_loss": Metric("clean train loss", "train_loss", "nats", "lower", digits=3),
     "trainable_parameters": Metric("trainable parameters", "trainable_parameters", "", "lower", digits=0),
     "samples_per_s": Metric("throughput", "samples_per_s", "samples/s", "higher", digits=1),

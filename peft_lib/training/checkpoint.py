@@ -31,11 +31,13 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     selected_epoch: int | None = None
     selected_score: float | None = None
-    selected_running: float | None = None
     attempts: int = 0
     started: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    execution: str = ""
+
+    def at_selected(self, split: str) -> dict[str, float]:
+        """Values recorded for `split` at the selected epoch, by metric."""
+        return {r["metric"]: r["value"] for r in self.rows if r["epoch"] == self.selected_epoch and r["split"] == split}
 
 
 def save_checkpoint(

@@ -1,5 +1,6 @@
 """What a result records about the machine, the libraries and the working tree."""
 
+import ctypes
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LIBRARIES = ("torch", "transformers", "timm", "accelerate", "tokenizers", "numpy", "safetensors", "pyarrow")
 
 
@@ -21,12 +23,21 @@ def prepare_process(threads: int, device: str, deterministic: bool) -> None:
     Raises ValueError if CUDA is asked for and absent.
     """
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
     if deterministic and device != "cpu" and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+
+
+def _keep_freed_memory() -> None:
+    """Lets glibc keep freed blocks: by default it returns every activation to the system, and faults it in again."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(option, 1 << 30)
 
 
 def versions() -> str:

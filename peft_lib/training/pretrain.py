@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -39,7 +38,7 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
         threads: CPU threads of torch (results differ in the last bits between counts); restored afterwards.
 
     Returns:
-        The manifest: accuracy and mean cross-entropy (nats) on the validation rows, SHA-256, recipe, seconds, versions.
+        The manifest: accuracy and mean cross-entropy (nats) on the validation rows, SHA-256, recipe, versions.
 
     Raises:
         PretrainError: if the entry has no recipe, the folder holds another data set, or the loss stops being finite.
@@ -65,11 +64,9 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        start = time.perf_counter()
         model = backbone.scratch(entry, len(data.labels), recipe.seed)
         steps = _fit(model, backbone, recipe, data, splits["train"])
         accuracy, loss = _evaluate(model, backbone, data, splits["validation"])
-        seconds = time.perf_counter() - start
     finally:
         torch.set_num_threads(before)
     out_dir = Path(out_dir)
@@ -86,7 +83,6 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
         "steps": steps,
         "validation_accuracy": accuracy,
         "validation_loss": loss,
-        "seconds": round(seconds, 2),
         "threads": threads,
         "torch": torch.__version__,
         "files": {"model.safetensors": sha256_file(out_dir / "model.safetensors")},

@@ -242,7 +242,7 @@ class _Run:
         )  # fmt: skip
         if not math.isfinite(running) or not math.isfinite(validation.loss):
             raise Diverged(f"loss not finite in epoch {epoch}: train {running}, validation {validation.loss}")
-        self.select(epoch, running, validation)
+        self.select(epoch, validation)
         self.progress.epoch = epoch
         if epoch < self.spec.epochs:
             with self.phase("save"):
@@ -295,13 +295,12 @@ class _Run:
         limit = self.execution.micro_batch
         return evaluate(self.model, self.backbone, self.data, self.rows[split], metric, self.accelerator, limit)
 
-    def select(self, epoch: int, running: float, validation: Evaluation) -> None:
+    def select(self, epoch: int, validation: Evaluation) -> None:
         """Keeps the best epoch so far: lowest loss or best metric on validation (the first of equals), or the last."""
         sign = -1.0 if DIRECTION[self.inputs.dataset.metric] == "higher" else 1.0
         score = {"val_loss": validation.loss, "val_metric": sign * validation.metric, "last": -float(epoch)}[self.spec.selection]
         if self.progress.selected_score is None or score < self.progress.selected_score:
             self.progress.selected_score, self.progress.selected_epoch = score, epoch
-            self.progress.selected_running = running
             self.selected = replace(self.adapter.snapshot(), epoch=epoch)
 
     def save(self) -> None:
@@ -309,7 +308,6 @@ class _Run:
         if self.accelerator.is_main_process:
             # the time of this very save is not in it: a resumed run's seconds miss one save
             self.progress.seconds = {**self.seconds, "cpu": self.seconds["cpu"] + time.process_time() - self.cpu_start}
-            self.progress.execution = self.adapter.execution
             snapshots = {"current": replace(self.adapter.snapshot(), epoch=self.progress.epoch)}
             if self.selected is not None:
                 snapshots["selected"] = self.selected
@@ -322,16 +320,18 @@ class _Run:
         assert self.selected is not None
         self.adapter.restore(self.selected)
         with self.phase("eval"):
-            test, validation, clean = (self.evaluate(s) for s in ("test", "validation", "train"))
+            test, clean = self.evaluate("test"), self.evaluate("train")
         labels = self.data.y
         frequent = np.bincount(labels[self.rows["train"]]).argmax()
         if not all(math.isfinite(e.loss) for e in (test, clean)):
             raise Diverged(f"test loss {test.loss}, train loss {clean.loss} at the selected epoch")
+        metric = self.inputs.dataset.metric
+        running, chosen = (self.progress.at_selected(split) for split in ("train", "validation"))
         links = max((link.index + 1 for link in self.selected.open.values()), default=0)
         columns = {
             "selected_epoch": self.progress.selected_epoch, "links": links, "test_metric": test.metric,
-            "val_metric": validation.metric, "test_loss": test.loss, "val_loss": validation.loss, "train_loss": clean.loss,
-            "train_loss_running": self.progress.selected_running, "gap": test.loss - clean.loss,
+            "val_metric": chosen[metric], "test_loss": test.loss, "val_loss": chosen["loss"], "train_loss": clean.loss,
+            "train_loss_running": running["loss"], "gap": test.loss - clean.loss,
             "majority": float(np.mean(labels[self.rows["test"]] == frequent)), **memory,
         }  # fmt: skip
         return columns, predictions(test, self.data)

@@ -186,3 +186,17 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path):
             trial.adapter.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(DeltaError, match=r"no snapshot 'selected' in the delta; it has final"):
         trial.adapter.load(path, tag="selected")
+
+
+@pytest.mark.parametrize("execution", ["dense", "inplace"])
+def test_a_head_is_trained_in_full_and_never_adapted(execution: str):
+    """'all-linear' leaves it out, and so does a name that fits both (RoBERTa's head has a 'dense' of its own)."""
+    for targets in ("all-linear", ["dense"]):
+        body, head = nn.ModuleDict({"dense": nn.Linear(6, 6)}), nn.ModuleDict({"dense": nn.Linear(6, 3)})
+        model = nn.ModuleDict({"body": body, "head": head})
+        adapter = adapt(model, "cla", rank=2, targets=targets, head=["head"], execution=execution)
+        assert list(adapter.places) == ["body.dense"]
+        head["dense"](body["dense"](torch.ones(1, 6))).sum().backward()
+        assert head["dense"].weight.grad is not None
+    with pytest.raises(TargetError, match="outside the head"):
+        adapt(build("linear"), "cla", rank=2, targets=["0", "4"], head=["4"])

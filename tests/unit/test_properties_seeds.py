@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from peft_lib.layers.draws import Draws
+from peft_lib.methods.registry import get_method
 from peft_lib.seeds import derive_seed, generator
 from tests.unit.zoo import FACTOR_CASES, PROMISES, TARGETS, Case, Trial, a_matrix
 
@@ -100,16 +101,33 @@ def test_places_and_links_draw_on_their_own(method: str):
         assert all(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
 
 
-def test_gaussian_starts_have_the_papers_mean_and_deviation():
+@pytest.mark.parametrize("method", [m for m, p in PROMISES.items() if p.start == "gaussian"])
+def test_gaussian_starts_have_the_papers_mean_and_deviation(method: str):
     """N(0, 0.02^2): with n = 65,536 entries, mean within 5 * 0.02 / sqrt(n), deviation within 5 * 0.02 / sqrt(2n)."""
-    a = Draws(seed=0, place="layer", d_in=512, d_out=8, rank=128, index=0).normal(0.02)
+    found = get_method(method)
+    a = found.start(draws(d_in=512, rank=128), found.parse_options({})).A
     assert a.shape == (128, 512)
     assert abs(a.mean().item()) < 5 * 0.02 / 256
     assert abs(a.std().item() - 0.02) < 5 * 0.02 / (256 * 2**0.5)
-    for case in FACTOR_CASES:
-        if case.promise.start == "gaussian":
-            entries = torch.cat([v.flatten() for v in starts(case.trial()).values()])
-            assert abs(entries.std().item() - 0.02) < 5 * 0.02 / (2 * len(entries)) ** 0.5, case
+
+
+def draws(seed: int = 0, place: str = "layer.0", index: int = 0, d_in: int = 64, rank: int = 4) -> Draws:
+    return Draws(seed=seed, place=place, d_in=d_in, d_out=8, rank=rank, index=index)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"place": "layer.1"}, {"index": 1}], ids=["other_seed", "other_place", "other_link"]
+)
+def test_every_kind_of_draw_depends_on_seed_place_and_link(change: dict):
+    """A chance agreement of two integers has probability 2^-40."""
+    one, again, other = draws(), draws(), draws(**change)
+    for ask in (lambda d: d.integer(2**40), lambda d: d.permutation(64), lambda d: d.normal(1.0).tolist()):
+        assert ask(one) == ask(again)
+        assert ask(one) != ask(other)
+    # with a cycle, an order belongs to the cycle and not to the link
+    same = "index" in change
+    assert (one.permutation(64, cycle=2) == other.permutation(64, cycle=2)) == same
+    assert one.permutation(64, cycle=2) != one.permutation(64, cycle=3)
 
 
 def test_seeds_are_named_not_counted():

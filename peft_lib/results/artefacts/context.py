@@ -95,7 +95,7 @@ class Context:
 
 
 def _measured(rows: pd.DataFrame, column: str, scale: float) -> dict[str, Any]:
-    """Value, spread, counts, status and reason of runs that belong together. Stale values are used only if all are stale."""
+    """Value, spread, counts, status and reason of runs that belong together. Stale ones count if all are stale."""
     planned = len(rows)
     fresh = rows[rows["status"] == "ok"]
     stale = rows[(rows["status"] == "stale") & rows[column].notna()]
@@ -105,7 +105,8 @@ def _measured(rows: pd.DataFrame, column: str, scale: float) -> dict[str, Any]:
     if spread.n == 1 and not reason:
         reason = "single seed: no spread"
     return {
-        "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": planned, "low": spread.low, "high": spread.high,
+        "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": planned, "low": spread.low,
+        "high": spread.high,
         "status": status, "reason": reason,
     }  # fmt: skip
 
@@ -122,7 +123,9 @@ def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, 
     for status, part in found.items():
         why = "; ".join(dict.fromkeys(str(r) for r in part["reason"] if r))
         seeds = ", ".join(str(s) for s in part["seed"])
-        texts.append(f"{STATUS_WORDS.get(status, status)} (seed {seeds}){f': {why}' if why else ''}")
+        texts.append(
+            f"{STATUS_WORDS.get(status, status)} (seed{'s' * (len(part) > 1)} {seeds}){f': {why}' if why else ''}"
+        )
     if not fresh.empty:
         return "partial", f"{len(fresh)} of {len(rows)} runs; " + "; ".join(texts)
     return next(iter(found)), "; ".join(texts)

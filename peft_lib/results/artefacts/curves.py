@@ -14,16 +14,18 @@ from peft_lib.results.statistics import summarise
 
 
 def build(context: Context) -> list[Cell]:
-    """Panels `train/loss`, `validation/loss` and `validation/<metric>`; row: the epoch. Runs that are not ok have no curve."""
+    """Panels `train/loss`, `validation/loss`, `validation/<metric>`; row: the epoch. Only ok runs have a curve."""
     cells: list[Cell] = []
     for row in context.rows():
         metric = context.plan.datasets[row[0].dataset].metric
-        label, unit, scale, direction = TASK_METRICS[metric]
+        _, unit, scale, direction = TASK_METRICS[metric]
         for group in row:
             epochs, problems = _read(context, group)
             pattern = replace(context.cell(group, "test_metric", row=""), value=None, sd=None, low=None, high=None)
             if problems:
-                cells.append(replace(pattern, panel="validation/loss", status="unreadable", reason="; ".join(problems), n=0))
+                cells.append(
+                    replace(pattern, panel="validation/loss", status="unreadable", reason="; ".join(problems), n=0)
+                )
             elif epochs.empty:
                 cells.append(replace(pattern, panel="validation/loss", n=0))
             for (split, name), part in epochs.groupby(["split", "metric"], sort=True):

@@ -1,4 +1,4 @@
-"""Kind `efficiency`: end-to-end throughput, run time, peak memory, trainable parameters and their ratios to LoRA (Table 15)."""
+"""Kind `efficiency`: throughput, run time, peak memory, trainable parameters and their ratios to LoRA (Table 15)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Kind `heatmap`: one panel per task and method, two varied settings along the axes, the best cell marked (Tables 8-11)."""
+"""Kind `heatmap`: a panel per task and method, two settings along the axes, the best cell marked (Tables 8-11)."""
 
 from dataclasses import replace
 

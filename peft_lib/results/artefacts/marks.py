@@ -9,7 +9,7 @@ from peft_lib.results.published import Value
 
 
 def goodness(cell: Cell) -> float:
-    """A number that is larger for better cells; without a direction the nearest to zero is best, as the paper marks gaps."""
+    """Larger for better cells; without a direction the nearest to zero is best, as the paper marks gaps."""
     if cell.value is None:
         raise ValueError(f"cell {cell.key} {cell.column} has no value")
     return {"higher": cell.value, "lower": -cell.value}.get(cell.direction, -abs(cell.value))
@@ -22,7 +22,9 @@ def rank(cells: list[Cell], highlight: int) -> list[Cell]:
     which ten methods tie for second has one mark.
     """
     values = sorted((goodness(c) for c in cells if c.trusted), reverse=True)
-    places = {value: values.index(value) + 1 for value in values if values.index(value) + values.count(value) <= highlight}
+    places = {
+        value: values.index(value) + 1 for value in values if values.index(value) + values.count(value) <= highlight
+    }
     return [replace(c, rank_in_row=places.get(goodness(c)) if c.trusted else None) for c in cells]
 
 
@@ -54,7 +56,7 @@ def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
 
 
 def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
-    """Each cell divided by the reference method's mean: a ratio of means, as in the paper's Table 17, without an interval."""
+    """Each cell divided by the reference method's mean: a ratio of means as in Table 17, without an interval."""
     cells = list(cells)
     base = next((c for c in cells if c.method == reference), None)
     return [_divided(c, base, reference) for c in cells]

@@ -29,7 +29,15 @@ def majority(context: Context, row: list[Group]) -> Cell:
     runs = context.runs.loc[[run_id for group in row for run_id in group.run_ids]]
     shares = runs.loc[(runs["status"] == "ok") & runs["majority"].notna(), "majority"]
     pattern = context.cell(row[0], "test_metric", column="majority")
-    blank = {"sd": None, "low": None, "high": None, "n": len(shares), "planned": len(runs), "run_ids": (), "method": None}
+    blank = {
+        "sd": None,
+        "low": None,
+        "high": None,
+        "n": len(shares),
+        "planned": len(runs),
+        "run_ids": (),
+        "method": None,
+    }
     if shares.empty:
         return replace(pattern, **blank, value=None, status="not_available", reason="no run recorded it")
     # Test items may depend on the seed (carved-out splits), so the share is a mean too.

@@ -59,12 +59,16 @@ def build(context: Context) -> list[Cell]:
 
 def _checked(context: Context, group, by_formula: Counts) -> Cell:
     """The counted value, or the formula's where no run has counted yet, and a mismatch said loudly."""
-    cell = replace(context.cell(group, "trainable_parameters"), expected=by_formula.trainable, sd=None, low=None, high=None)
+    cell = replace(
+        context.cell(group, "trainable_parameters"), expected=by_formula.trainable, sd=None, low=None, high=None
+    )
     rows = context.runs.loc[list(group.run_ids)]
     found = sorted({int(v) for v in rows.loc[rows["status"] == "ok", "trainable_parameters"].dropna()})
     if found and found != [by_formula.trainable]:
         counted = " and ".join(f"{v:,}" for v in found)
-        return replace(cell, status="mismatch", reason=f"runs counted {counted}, the formula says {by_formula.trainable:,}")
+        return replace(
+            cell, status="mismatch", reason=f"runs counted {counted}, the formula says {by_formula.trainable:,}"
+        )
     if not found:
         return replace(cell, value=by_formula.trainable, reason=f"by formula, not yet counted by a run ({cell.reason})")
     return replace(cell, value=by_formula.trainable, reason=cell.reason if cell.status != "ok" else None)

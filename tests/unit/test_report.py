@@ -1,0 +1,341 @@
+"""From cells to page, figures and LaTeX: escaping, completeness, failures, reproducible bytes."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_lib.methods.method import Method
+from peft_lib.methods.registry import register, unregister
+from peft_lib.report.compile import check_log
+from peft_lib.report.entries import fixed
+from peft_lib.report.latex_text import latex_text
+from peft_lib.report.markup import latex_escape, latex_name, plain_name, safe_html
+from peft_lib.report.view import Footnotes
+from peft_lib.study.plan import Plan
+from tests.unit import synthetic
+from workflow_scripts import latex, report, tables
+
+HOSTILE = (
+    r"""<script>alert(1)</script> "q" \input{/etc/passwd} $x_1^2$ & 100% #1 ~ ^ {open """
+    + "word" * 40
+    + " \u2603 \u00e9 -- </p>"
+)
+Change = Callable[[Any], dict[str, Any] | None]
+
+
+def make(root: Path, data: dict[str, Any] | None = None, change: Change = lambda spec: {}) -> Path:
+    """A rendered report of synthetic results."""
+    plan = synthetic.make_plan(root, data)
+    synthetic.write_results(root / "results", plan, change)
+    common = ["--config", str(root / "study.json"), "--root", str(root), "--results", str(root / "results")]
+    assert tables.main([*common, "--out-dir", str(root / "tables")]) == 0
+    assert report.main([*common, "--tables", str(root / "tables"), "--out", str(root / "report")]) == 0
+    return root / "report"
+
+
+def fixed_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plan, "fingerprint", lambda self, run_id: synthetic.FINGERPRINT)
+
+
+def failing(spec) -> dict[str, Any] | None:
+    """One failure of every kind."""
+    kinds = {
+        "fft": {"status": "diverged", "reason": "loss is nan at step 12 <b>"},
+        "c3la": {"fingerprint": "0" * 16}, "paca": {"trainable_parameters": 7}, "cola": None,
+    }  # fmt: skip
+    if (spec.method, spec.seed) == ("lora_plus", 1):
+        return {"status": "out_of_memory", "reason": "12 GiB & 80% used"}
+    return kinds.get(spec.method, {})
+
+
+def hostile() -> dict[str, Any]:
+    data = synthetic.study(title=HOSTILE, question=HOSTILE)
+    for artefact in data["artefacts"]:
+        artefact |= {"title": HOSTILE, "caption": HOSTILE}
+    data["rules"][0]["source"] = HOSTILE
+    return few(data)
+
+
+def one_method() -> dict[str, Any]:
+    data = synthetic.study()
+    data["artefacts"] = [a for a in data["artefacts"] if a["id"] != "normalized"]
+    for grid in data["grids"].values():
+        grid["methods"] = ["cla"]
+    data["grids"]["ablation"]["vary"] = {"rank": [2, 4], "lr": ["1e-3", "1e-2"]}
+    return data
+
+
+def few(data: dict[str, Any]) -> dict[str, Any]:
+    """Fewer methods: what a scene is about does not need all, and drawing takes the time."""
+    data["grids"]["main"]["methods"] = ["fft", "lora", "cola", "lora_plus", "c3la", "paca"]
+    data["grids"]["ablation"] |= {"methods": ["lora"], "vary": {"rank": [2, 4], "lr": ["1e-3", "1e-2"]}}
+    return data
+
+
+def three_tasks() -> dict[str, Any]:
+    data = synthetic.study()
+    data["grids"]["main"] |= {"tasks": [*data["grids"]["main"]["tasks"], "roberta_base/mrpc"], "seeds": [0]}
+    return few(data)
+
+
+SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
+    "whole": (synthetic.study, lambda spec: {}),
+    "failures": (lambda: few(synthetic.study()), failing),
+    "hostile": (hostile, failing),
+    "three_tasks_one_seed": (three_tasks, lambda spec: {}),
+    "one_method": (one_method, lambda spec: {}),
+    "no_artefact": (lambda: synthetic.study(artefacts=[]), lambda spec: {}),
+    "nothing_ran": (lambda: few(synthetic.study()), lambda spec: None),
+    "all_diverged": (lambda: few(synthetic.study()), lambda spec: {"status": "diverged", "reason": "loss is nan"}),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory):
+    """Reports by name, each made once."""
+    made: dict[str, Path] = {}
+    patch = pytest.MonkeyPatch()
+    fixed_fingerprint(patch)
+
+    def get(name: str) -> Path:
+        if name not in made:
+            data, change = SCENES[name]
+            made[name] = make(tmp_path_factory.mktemp(name), data(), change)
+        return made[name]
+
+    yield get
+    patch.undo()
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and gathers ids and addresses."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input", "hr"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        attributes = dict(attrs)
+        assert not [a for a in attributes if a.startswith("on")], f"event handler on {tag}"
+        assert tag != "img" or attributes.get("alt"), "a picture without words"
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.addresses += [v for k, v in attributes.items() if k in ("href", "src")]
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_page_is_well_formed_local_and_complete(scenes, name: str):
+    folder = scenes(name)
+    page = Page((folder / "index.html").read_text())
+    assert "script" not in page.tags
+    assert len(set(page.ids)) == len(page.ids)
+    for address in page.addresses:
+        if address.startswith("#"):
+            assert address[1:] in page.ids
+        elif not address.startswith("data:"):
+            assert not re.match(r"[a-z]+:|//", address), f"{address} is not local"
+            assert (folder / address).is_file(), address
+    for path in folder.rglob("*.svg"):
+        assert not re.search(r"(href|src)=\"(?!#)|@import|url\((?!#)", path.read_text())
+    assert not re.search(r"url\(|@import", (folder / "assets/style.css").read_text())
+
+
+def test_first_load_is_small(scenes):
+    folder = scenes("whole")
+    loaded = [folder / "index.html", folder / "assets/style.css", *(folder / "figures").glob("*.svg")]
+    assert sum(p.stat().st_size for p in loaded) < 1_000_000
+
+
+def test_findings_come_from_the_data(scenes):
+    text = (scenes("whole") / "index.html").read_text()
+    assert "LoRA: 93.82\u00a0% test accuracy (95 % interval" in text
+    assert "beat the majority class (11.00\u00a0%)" in text and "Cheapest within 1 point" in text
+    assert "cLA +0.01 against Asym" in text
+    assert "89 of 89 planned runs finished well" in text and "equal the formula in 89 of 89 runs" in text
+    assert "No cell of this study has a published counterpart" in text
+    assert "differs by at most 0.000 points" in text
+
+
+def test_failures_are_shown_with_their_reasons(scenes):
+    text = (scenes("failures") / "index.html").read_text()
+    for shown in (
+        "div.",
+        "missing",
+        "1 of 2",
+        "stale",
+        "loss is nan at step 12 &lt;b&gt;",
+        "12 GiB &amp; 80% used",
+        "the formula says",
+    ):
+        assert shown in text, shown
+    code = (scenes("failures") / "tables/performance.tex").read_text()
+    assert "div." in code and r"12 GiB \& 80\% used" in code and "missing" in code
+
+
+def test_one_seed_does_not_pretend_to_have_intervals(scenes):
+    text = (scenes("three_tasks_one_seed") / "index.html").read_text()
+    assert (
+        "one seed: no interval" in text
+        and "Single seed: no spread." in text
+        and "line-interval" not in text.split("<main")[1]
+    )
+    assert "published counterpart" in text and "line-paper" in text
+
+
+def test_hostile_text_stays_text(scenes):
+    folder = scenes("hostile")
+    text = (folder / "index.html").read_text()
+    assert "<script" not in text and "&lt;script&gt;" in text
+    for path in [folder / "appendix.tex", *(folder / "tables").glob("*.tex")]:
+        assert r"\input{/etc" not in path.read_text() and "<script" not in path.read_text()
+
+
+def test_same_results_same_bytes(scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fixed_fingerprint(monkeypatch)
+    first, second = scenes("one_method"), make(tmp_path, one_method())
+    for path in sorted(p for p in first.rglob("*") if p.is_file() and p.suffix not in (".pdf", ".png")):
+        if ".latex" not in path.parts:
+            assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path
+    figures = [p.name for p in (first / "figures").glob("*.pdf")]
+    assert figures and all(
+        (first / "figures" / n).read_bytes() == (second / "figures" / n).read_bytes() for n in figures
+    )
+
+
+def test_what_a_study_no_longer_has_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fixed_fingerprint(monkeypatch)
+    data = one_method()
+    data["artefacts"] = [a for a in data["artefacts"] if a["id"] in ("cost", "performance")]
+    folder = make(tmp_path, data)
+    assert (folder / "figures/cost.svg").is_file()
+    data["artefacts"] = data["artefacts"][:1]
+    make(tmp_path, data)
+    assert not (folder / "figures/cost.svg").exists() and not (folder / "tables/cost.csv").exists()
+
+
+def test_twins_hold_every_cell(scenes):
+    folder = scenes("whole")
+    everything = json.loads((folder / "cells.json").read_text())
+    assert {c["artefact"] for c in everything["cells"]} == {a["id"] for a in synthetic.study()["artefacts"]}
+    assert set(everything["fields"]) >= {key for c in everything["cells"] for key in c}
+    for artefact in synthetic.study()["artefacts"]:
+        cells = json.loads((folder / f"tables/{artefact['id']}.json").read_text())["cells"]
+        lines = (folder / f"tables/{artefact['id']}.csv").read_text().splitlines()
+        assert len(lines) - 1 == len(cells) > 0
+
+
+def test_method_markup_is_a_whitelist():
+    assert safe_html("c<sup>3</sup>LA") == "c<sup>3</sup>LA"
+    for bad in ("<script>x</script>", "<sup onclick=x>3</sup>", "<sup>open", "</sup>x<sup>", "<sup><sub>x</sup></sub>"):
+        assert "<" not in str(safe_html(bad)), bad
+    assert latex_name("r-c$^3$LA") == "r-c$^3$LA" and latex_name("a$_{12}$") == "a$_{12}$"
+    assert latex_name(r"$^\input{x}$ $^{\a}$").count("\\input") == 0
+    assert plain_name("r_c3la") == "r-c\u00b3LA"
+
+
+def test_a_plug_in_s_names_are_no_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fixed_fingerprint(monkeypatch)
+    register(
+        Method("evil", "E<i>", "f", "ours", "future", (), html="<img src=x onerror=1>", latex=r"\undefined $^{2}$ & %")
+    )
+    try:
+        data = synthetic.study()
+        data["grids"] = {"main": {"tasks": ["vit_digits/digits"], "methods": ["lora", "evil"], "seeds": [0]}}
+        data["artefacts"] = data["artefacts"][:1]
+        folder = make(tmp_path, data)
+    finally:
+        unregister("evil")
+    assert "img" not in Page((folder / "index.html").read_text()).tags
+    code = (folder / "tables/performance.tex").read_text()
+    assert r"\textbackslash{}undefined" in code and "$^{2}$" in code and r"\undefined" not in code
+
+
+def test_latex_escape():
+    assert latex_escape(r"\a{b}_c^d~e&f%g#h$") == (
+        r"\textbackslash{}a\{b\}\_c\textasciicircum{}d\textasciitilde{}e\&f\%g\#h\$"
+    )
+    assert latex_escape("a--b") == "a-{}-b" and latex_escape("\u00e9\u2212\u2603\n") == r"\'{e}$-$[U+2603] "
+    assert r"\discretionary" in latex_text("x" * 60) and r"\discretionary" not in latex_text("x" * 20)
+
+
+def test_numbers_and_footnotes():
+    assert [fixed(-1.5, 2), fixed(0.001, 2, signed=True), fixed(1234567, 0), fixed(-0.001, 2)] == [
+        "\u22121.50",
+        "0.00",
+        "1,234,567",
+        "0.00",
+    ]
+    notes = Footnotes()
+    assert [notes.mark("one"), notes.mark("two"), notes.mark("one"), notes.mark(None)] == [("a",), ("b",), ("a",), ()]
+    for i in range(30):
+        notes.mark(f"n{i}")
+    assert notes.items[26][0] == "aa"
+
+
+def test_log_reader_sees_boxes_that_stick_out():
+    log = (
+        "Overfull \\hbox (4.9pt too wide) in paragraph\nOverfull \\hbox (12.3pt too wide) in alignment at lines 1--2\n"
+    )
+    assert check_log(log) == ["Overfull \\hbox (12.3pt too wide) in alignment at lines 1--2"]
+
+
+@pytest.mark.latex
+@pytest.mark.parametrize("name", SCENES)
+def test_appendix_compiles_and_fits(scenes, name: str, capsys):
+    assert latex.main(["--report", str(scenes(name))]) == 0, capsys.readouterr().err
+    assert (scenes(name) / "appendix.pdf").stat().st_size > 10_000
+
+
+@pytest.mark.latex
+def test_a_broken_appendix_is_an_error_with_its_log(tmp_path: Path, capsys):
+    (tmp_path / "appendix.tex").write_text("\\documentclass{article}\\begin{document}\\nonesuch\\end{document}")
+    assert latex.main(["--report", str(tmp_path)]) == 1
+    assert "Undefined control sequence" in capsys.readouterr().err
+    assert not (tmp_path / "appendix.pdf").exists()
+
+
+@pytest.mark.latex
+def test_a_box_that_sticks_out_is_an_error(tmp_path: Path, capsys):
+    (tmp_path / "appendix.tex").write_text(
+        "\\documentclass{article}\\begin{document}\\noindent\\rule{30cm}{1pt}\\end{document}"
+    )
+    assert latex.main(["--report", str(tmp_path)]) == 1
+    assert "Overfull" in capsys.readouterr().err
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 420])
+def test_browser_shows_the_page_without_complaints(scenes, tmp_path: Path, width: int):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert browser, "no chromium: install it, or deselect with -m 'not browser'"
+    picture = tmp_path / "page.png"
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr",
+        f"--window-size={width},1600", f"--screenshot={picture}", (scenes("whole") / "index.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ":CONSOLE" not in done.stderr
+    assert picture.stat().st_size > 20_000
