@@ -10,7 +10,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
-if "id" not in config:  # no --configfile: the default study; --config overrides go on top of it
+if (
+    "id" not in config
+):  # no --configfile: the default study; --config overrides go on top of it
 
     configfile: "config.yaml"
 
@@ -29,9 +31,9 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         f"reports/{STUDY}/index.html",
-    default_target: True
 
 
 rule runs:

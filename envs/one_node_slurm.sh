@@ -39,14 +39,15 @@ export SLURM_CONF="$dir/slurm.conf"
 munge_socket="$dir/munge.socket"
 link=/run/slurm/conf
 
-# alive NAME: the daemon that we started still runs (a number in a pid file may belong to somebody else by now)
-alive() {
+# pid_of NAME: the daemon that we started, if it still runs (the number in a pid file may belong to somebody else by now)
+pid_of() {
     local pid
-    [[ -s "$dir/$1.pid" ]] || return 1
-    read -r pid <"$dir/$1.pid" || true
-    [[ "$pid" =~ ^[0-9]+$ && "$(cat "/proc/$pid/comm" 2>/dev/null)" == "$1" ]] &&
-        tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -e "$dir/"
+    pid="$(cat "$dir/$1.pid" 2>/dev/null)" || return 1  # a daemon removes the file when it ends
+    [[ "$pid" =~ ^[0-9]+$ && "$(cat "/proc/$pid/comm" 2>/dev/null)" == "$1" ]] || return 1
+    tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$dir/" || return 1
+    echo "$pid"
 }
+alive() { pid_of "$1" >/dev/null 2>&1; }
 
 # wait_for WHAT LOG COMMAND...: until COMMAND succeeds; otherwise the end of LOG
 wait_for() {
@@ -133,7 +134,8 @@ start() {
     done
     [[ ! -e /etc/slurm/slurm.conf ]] || die "this machine has a Slurm of its own (/etc/slurm/slurm.conf): use that"
     if [[ -e "$link" && ! "$link" -ef "$dir" ]]; then
-        die "$link points to $(readlink -f "$link"): another Slurm runs here; stop it first"
+        die "$link points to another cluster; another Slurm runs here, or was not stopped:" \
+            "one_node_slurm.sh stop --dir $(readlink -f "$link")"
     fi
     mkdir -p "$dir/state" "$dir/spool" "${link%/*}"
     chmod 755 "$dir"
@@ -153,8 +155,7 @@ start() {
 
 stop_daemon() {
     local name="$1" pid end=$((SECONDS + 20))
-    if alive "$name"; then
-        read -r pid <"$dir/$name.pid"
+    if pid="$(pid_of "$name" 2>/dev/null)"; then
         kill -TERM "$pid" 2>/dev/null || true
         while alive "$name"; do
             if ((SECONDS >= end)); then

@@ -2,28 +2,28 @@
 
 
 rule fetch_model:
-    message:
-        "Fetching the weights of {wildcards.model}"
     output:
         "resources/models/{model}/manifest.json",
     log:
         "resources/models/{model}/fetch.log",
-    params:
-        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS["models"],
     wildcard_constraints:
         model=one_of(FETCHED),
+    conda:
+        "../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=CATALOGS["models"],
+    message:
+        "Fetching the weights of {wildcards.model}"
     shell:
         "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
         " --out resources/models/{wildcards.model} > {log} 2>&1"
 
 
 rule prepare:
-    message:
-        "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     input:
         lambda w: (
             f"resources/models/{w.model}/manifest.json" if w.model in FETCHED else []
@@ -33,19 +33,21 @@ rule prepare:
         manifest="resources/prepared/{dataset}/{model}-{size}/manifest.json",
     log:
         "resources/prepared/{dataset}/{model}-{size}/prepare.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
-        fingerprint=lambda w: PLAN.prepare_fingerprint(
-            w.dataset, w.model, int(w.size)
-        ),
+        fingerprint=lambda w: PLAN.prepare_fingerprint(w.dataset, w.model, int(w.size)),
         size=lambda w: (
             "--max-length"
             if PLAN.models[w.model].modality == "text"
             else "--image-size"
         ),
         catalogs=f"--models {CATALOGS['models']} --datasets {CATALOGS['datasets']}",
-    resources:
-        mem_mb=4000,
-        runtime=60,
+    message:
+        "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
         "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
         " {params.size} {wildcards.size} {params.catalogs} --model-dir resources/models/{wildcards.model}"
@@ -53,8 +55,6 @@ rule prepare:
 
 
 rule pretrain:
-    message:
-        "Pre-training {wildcards.model}"
     input:
         pretrain_data,
     output:
@@ -62,17 +62,21 @@ rule pretrain:
         manifest="resources/models/{model}/manifest.json",
     log:
         "resources/models/{model}/pretrain.log",
-    params:
-        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS["models"],
-        prepared=lambda w: pretrain_data(w).rpartition("/")[0],
-        threads=PLAN.study.threads,
     wildcard_constraints:
         model=one_of(PRETRAINED),
+    conda:
+        "../envs/environment.yaml"
     threads: PLAN.study.threads
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=CATALOGS["models"],
+        prepared=subpath(input[0], parent=True),
+        threads=PLAN.study.threads,
+    message:
+        "Pre-training {wildcards.model}"
     shell:
         "python -m workflow_scripts.pretrain --model {wildcards.model} --catalog {params.catalog:q}"
         " --prepared {params.prepared} --threads {params.threads}"

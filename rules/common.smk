@@ -16,7 +16,11 @@ def planned():
     files = [str(f) for f in workflow.configfiles]
     try:
         lines = {}
-        for file in files:  # also refuses repeated keys, which Snakemake's own reading would swallow
+        for (
+            file
+        ) in (
+            files
+        ):  # also refuses repeated keys, which Snakemake's own reading would swallow
             lines = read_yaml(file)[1]
         return plan_study(config, workflow.basedir, lines, ", ".join(files) or "study")
     except StudyError as error:
@@ -50,7 +54,9 @@ wildcard_constraints:
 
 
 def run_of(wildcards):
-    return RUNS[f"{wildcards.model}/{wildcards.dataset}/{wildcards.method}/{wildcards.run_id}"]
+    return RUNS[
+        f"{wildcards.model}/{wildcards.dataset}/{wildcards.method}/{wildcards.run_id}"
+    ]
 
 
 def prepared_manifest(dataset, model, size):

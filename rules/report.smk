@@ -2,8 +2,6 @@
 
 
 rule report:
-    message:
-        "Rendering reports/{STUDY}"
     input:
         study=rules.study.output,
         tables=rules.tables.output,
@@ -12,33 +10,39 @@ rule report:
         latex=f"reports/{STUDY}/appendix.tex",
     log:
         f"results/tables/{STUDY}/report.log",
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         fingerprint=tree_hash(
             "peft_lib/report", "reports/templates", "reports/reference"
         ),
-        tables=f"results/tables/{STUDY}",
-        folder=f"reports/{STUDY}",
-    resources:
-        mem_mb=2000,
-        runtime=30,
+        tables=subpath(input.study, parent=True),
+        folder=subpath(output.html, parent=True),
+    message:
+        "Rendering reports/{STUDY}"
     shell:
         "python -m workflow_scripts.report --config {input.study} --results results"
         " --tables {params.tables} --out {params.folder} > {log} 2>&1"
 
 
 rule appendix:
-    message:
-        "Compiling reports/{STUDY}/appendix.pdf"
     input:
         f"reports/{STUDY}/appendix.tex",
     output:
         f"reports/{STUDY}/appendix.pdf",
     log:
         f"results/tables/{STUDY}/latex.log",
-    params:
-        folder=f"reports/{STUDY}",
+    conda:
+        "../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        folder=subpath(output[0], parent=True),
+    message:
+        "Compiling reports/{STUDY}/appendix.pdf"
     shell:
         "python -m workflow_scripts.latex --report {params.folder} > {log} 2>&1"

@@ -2,21 +2,21 @@
 
 
 rule study:
-    message:
-        "Recording the study {STUDY}"
     output:
         f"results/tables/{STUDY}/study.json",
     log:
         f"results/tables/{STUDY}/study.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         study=json.dumps(config, sort_keys=True),
+    message:
+        "Recording the study {STUDY}"
     shell:
         "printf '%s' {params.study:q} > {output} 2> {log}"
 
 
 rule tables:
-    message:
-        "Aggregating {STUDY}"
     input:
         study=rules.study.output,
         runs=[f"results/runs/{folder}/result.parquet" for folder in RUNS],
@@ -24,12 +24,16 @@ rule tables:
         [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
     log:
         f"results/tables/{STUDY}/tables.log",
-    params:
-        fingerprint=tree_hash("peft_lib/results", "reports/reference"),
-        folder=f"results/tables/{STUDY}",
+    conda:
+        "../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        fingerprint=tree_hash("peft_lib/results", "reports/reference"),
+        folder=subpath(output[0], parent=True),
+    message:
+        "Aggregating {STUDY}"
     shell:
         "python -m workflow_scripts.tables --config {input.study} --results results"
         " --out-dir {params.folder} > {log} 2>&1"

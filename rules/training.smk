@@ -3,8 +3,6 @@
 
 
 rule train:
-    message:
-        "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"
     input:
         model="resources/models/{model}/manifest.json",
         data=lambda w: prepared_manifest(w.dataset, w.model, run_of(w).input_size),
@@ -16,12 +14,16 @@ rule train:
         spec="results/runs/{model}/{dataset}/{method}/{run_id}/spec.json",
     log:
         "results/runs/{model}/{dataset}/{method}/{run_id}/log.txt",
-    params:
-        launch=shlex.join(launcher(PLAN)),
-        arguments=lambda w: shlex.join(train_arguments(PLAN, w.run_id)),
+    conda:
+        "../envs/environment.yaml"
     threads: PLAN.study.threads
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        launch=shlex.join(launcher(PLAN)),
+        arguments=lambda w: shlex.join(train_arguments(PLAN, w.run_id)),
+    message:
+        "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"
     shell:
         "{params.launch} {params.arguments} > {log} 2>&1"

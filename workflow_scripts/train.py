@@ -37,17 +37,15 @@ def from_study(options: argparse.Namespace) -> None:
     from peft_lib.study.loading import read_yaml
     from peft_lib.study.plan import plan_study
 
-    plan = plan_study(*_swapped(read_yaml(options.study)), source=options.study)
+    data, lines = read_yaml(options.study)
+    plan = plan_study(data, lines=lines, source=options.study)
     found = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
     if len(found) != 1:
-        raise SystemExit(f"--run {options.run!r} fits {len(found)} of the {len(plan.runs)} runs of {options.study}: {found[:5]}")
+        raise SystemExit(
+            f"--run {options.run!r} fits {len(found)} of the {len(plan.runs)} runs of {options.study}: {found[:5]}"
+        )
     passed = train_arguments(plan, found[0])
     sys.argv = [sys.argv[0], *passed, *(["--out", options.out] if options.out else [])]
-
-
-def _swapped(read: tuple) -> tuple:
-    data, lines = read
-    return data, ".", lines
 
 
 def main() -> None:

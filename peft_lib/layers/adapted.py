@@ -42,10 +42,8 @@ class AdaptedLinear(nn.Module):
             y = _InplaceLinear.apply(x, weight_matrix(self.base).detach(), self.base, folded, *factors)
         else:
             y = self.base(x)
-        for place in self.places:
-            assert isinstance(place, Place)
-            if place.execution != "inplace":
-                y = _add(y, place, _side(place, x))
+        for side in (p for p in self.places if isinstance(p, Place) and p.execution != "inplace"):
+            y = _add(y, side, _side(side, x))
         return y
 
 

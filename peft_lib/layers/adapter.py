@@ -97,7 +97,9 @@ class Adapter:
     def factors(self) -> dict[str, nn.Parameter]:
         """Trained factors: '<place>.A', '<place>.B' or '<place>.P' -> parameter."""
         return {
-            f"{key}.{name}": parameter for key, place in self.places.items() for name, parameter in place.named_parameters()
+            f"{key}.{name}": parameter
+            for key, place in self.places.items()
+            for name, parameter in place.named_parameters()
         }
 
     def trained_in_full(self) -> dict[str, nn.Parameter]:
@@ -131,7 +133,9 @@ class Adapter:
         groups: list[dict[str, Any]] = []
         for name in ("A", "B", "P"):
             params = [p for n, p in self.factors().items() if n.endswith(f".{name}")]
-            groups.append({"name": name, "params": params, "lr": lr * multipliers.get(name, 1.0), "weight_decay": weight_decay})
+            groups.append(
+                {"name": name, "params": params, "lr": lr * multipliers.get(name, 1.0), "weight_decay": weight_decay}
+            )
         head = self.head_parameters()
         rest = {n: p for n, p in self.trained_in_full().items() if n not in head}
         for name, members, rate in (("head", head, lr * head_lr_mult), ("backbone", rest, lr)):
@@ -178,7 +182,9 @@ class Adapter:
         ):
             if mine != its:
                 odd = sorted(mine ^ its)[:5]
-                raise DeltaError(f"the delta's {what} differ from the adapter's, e.g. {odd}. Adapt the model as it was then")
+                raise DeltaError(
+                    f"the delta's {what} differ from the adapter's, e.g. {odd}. Adapt the model as it was then"
+                )
         for key, place in self.places.items():
             link = snapshot.open[key]
             if link.B.shape != (place.d_out, place.rank) or link.scale != place.scale:
@@ -198,7 +204,9 @@ class Adapter:
         """
         delta = read_delta(path)
         if delta.header["method"] != self.method.id:
-            raise DeltaError(f"{path}: written by method {delta.header['method']!r}, this adapter is {self.method.id!r}")
+            raise DeltaError(
+                f"{path}: written by method {delta.header['method']!r}, this adapter is {self.method.id!r}"
+            )
         self.restore(delta.snapshot(tag))
         return delta
 
@@ -229,4 +237,3 @@ class Adapter:
             self.model.set_submodule(path, layer.base)
         self.places = {}
         return self.model
-

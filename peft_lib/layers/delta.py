@@ -98,7 +98,9 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: s
     header = json.loads(metadata.get("delta", "{}"))
     if header.get("format") != "peft_lib.delta" or header.get("version") != DELTA_VERSION:
         found = (header.get("format"), header.get("version"))
-        raise DeltaError(f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it")
+        raise DeltaError(
+            f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it"
+        )
     snapshots = {}
     for tag, facts in header.pop("snapshots").items():
         count = facts["links"]

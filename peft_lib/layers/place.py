@@ -110,7 +110,9 @@ class Place(nn.Module):
     def _checked(self, factor: LowRank) -> Tensor:
         if tuple(factor.A.shape) != (self.rank, self.d_in):
             shape = tuple(factor.A.shape)
-            raise TargetError(f"{self.target.key}: method {self.method.id} made A of shape {shape}, not {(self.rank, self.d_in)}")
+            raise TargetError(
+                f"{self.target.key}: method {self.method.id} made A of shape {shape}, not {(self.rank, self.d_in)}"
+            )
         return factor.A
 
     def link(self) -> Link:
@@ -169,7 +171,9 @@ class Place(nn.Module):
         """fp32 effective weight of the closed links."""
         if self.weight.dtype == torch.float32:
             return self.weight
-        return effective_weight(self.weight if self.original is None else self.original.to(self.weight.device), self.closed)
+        return effective_weight(
+            self.weight if self.original is None else self.original.to(self.weight.device), self.closed
+        )
 
     def _keep_original(self) -> None:
         if self.original is None:

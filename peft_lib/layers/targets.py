@@ -74,7 +74,9 @@ def resolve_targets(model: nn.Module, wanted: str | Iterable[str | Target | Shap
     if missing := [t.key for t in names if t not in matched]:
         near = difflib.get_close_matches(missing[0], {p.rpartition(".")[2] for p in linears}, n=4, cutoff=0.3)
         hint = f"; near names: {', '.join(near)}" if near else ""
-        raise TargetError(f"targets {missing}: no linear module's path ends so{hint}. List them with model.named_modules()")
+        raise TargetError(
+            f"targets {missing}: no linear module's path ends so{hint}. List them with model.named_modules()"
+        )
     _check_not_shared(model, found)
     return found
 

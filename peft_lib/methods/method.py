@@ -8,7 +8,7 @@ B_j starts at zero. `start(context)` says what A_j is; `trains` says which facto
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -50,10 +50,16 @@ class Columns:
 class LinkContext(Protocol):
     """What `start` may ask for. Every draw is seeded by (run seed, name, module path, link index), on the CPU."""
 
-    d_in: int
-    d_out: int
-    rank: int
-    index: int
+    @property
+    def d_in(self) -> int: ...
+    @property
+    def d_out(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def index(self) -> int:
+        """Number of the link in the chain, from 0."""
+        ...
 
     def normal(self, std: float) -> "Tensor":
         """(r, d_in) entries from N(0, std^2)."""
@@ -68,7 +74,7 @@ class LinkContext(Protocol):
         ...
 
 
-Start = Callable[[LinkContext, BaseModel], LowRank | Columns]
+Start = Callable[[LinkContext, Any], LowRank | Columns]
 
 
 def _no_multipliers(options: BaseModel) -> Mapping[str, float]:
@@ -95,7 +101,7 @@ class Method:
     options: type[BaseModel] = Options
     lr_group: LrGroup = "asym"
     """Which of Table 7's three learning rates applies: fft, lora (A and B train), asym (B alone trains)."""
-    lr_multipliers: Callable[[BaseModel], Mapping[str, float]] = _no_multipliers
+    lr_multipliers: Callable[[Any], Mapping[str, float]] = _no_multipliers
     """Factor name -> multiple of the run's learning rate (LoRA+)."""
     default_execution: Literal["dense", "gather", "inplace"] | None = None
     """None: gather where the selector is sparse, dense elsewhere."""

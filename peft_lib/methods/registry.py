@@ -59,7 +59,9 @@ def load_plugin(path: Path | str) -> Method:
     if not isinstance(method, Method):
         raise MethodError(f"plug-in {path}: it must define METHOD = Method(...), found {type(method).__name__}")
     if method.id in available() and method_file(method.id) != path:
-        raise MethodError(f"plug-in {path}: method id {method.id!r} is taken by {method_file(method.id)}. Choose another")
+        raise MethodError(
+            f"plug-in {path}: method id {method.id!r} is taken by {method_file(method.id)}. Choose another"
+        )
     sys.modules[module_name] = module
     _plugins[method.id] = (method, path)
     return method

@@ -33,7 +33,7 @@ class SparseSelectorOptions(Options):
     """(d) r distinct columns; (c) a window at a multiple of r; (f) a window anywhere."""
 
 
-class SelectorOptions(SparseSelectorOptions):
+class SelectorOptions(Options):
     """Options of the random twins of cLA, which may also have (h), a dense A ~ N(0, 0.02^2), as the release does."""
 
     selector: Literal["columns", "aligned", "window", "gaussian"] = "columns"

@@ -1,6 +1,7 @@
 """Facts of a study computed from its runs: how many went well, do counts fit formulas, do twins agree, where it ran."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +45,17 @@ def status_counts(runs: pd.DataFrame) -> dict[str, int]:
 def parameter_check(plan: Plan, runs: pd.DataFrame) -> tuple[int, list[str]]:
     """Number of ok runs whose count of trainable parameters equals the formula, and the run ids where it does not."""
     wrong, right = [], 0
-    for run_id, count in runs.loc[runs["status"] == "ok", "trainable_parameters"].items():
+    for run_id, count in _column(runs[runs["status"] == "ok"], "trainable_parameters").items():
         if count == counts(plan.runs[run_id], plan).trainable:
             right += 1
         else:
             wrong.append(run_id)
     return right, wrong
+
+
+def _column(runs: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Run id -> value of a column."""
+    return {str(run_id): value for run_id, value in runs[name].items()}
 
 
 def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
@@ -58,13 +64,14 @@ def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
     for points in plan.points.values():
         for p in points:
             found[p.model, p.dataset, p.method, p.seed, tuple(p.varied.items())] = p
+    scores = _column(runs, "test_metric")
     pairs = []
     for (model, dataset, method, seed, varied), point in found.items():
         other = found.get((model, dataset, TWINS.get(method), seed, varied))
         if other is None or not all(runs.loc[p.run_id, "status"] == "ok" for p in (point, other)):
             continue
         what = quantity("test_metric", plan, dataset)
-        a, b = (what.scale * runs.loc[p.run_id, "test_metric"] for p in (point, other))
+        a, b = (what.scale * float(scores[p.run_id]) for p in (point, other))
         task = task_name(plan, model, dataset, ", ".join(f"{k} {v}" for k, v in varied))
         pairs.append(Twin(task, plain_name(method), plain_name(TWINS[method]), seed, a, b, what.unit))
     return pairs
@@ -90,7 +97,7 @@ def environment(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _values(column: pd.Series) -> str:
-    found = column.dropna().astype(str).value_counts(sort=False).to_dict()
+    found = Counter(str(value) for value in column.dropna())
     if len(found) <= 1:
         return next(iter(found), "")
     return "; ".join(f"{value} ({count} runs)" for value, count in sorted(found.items()))

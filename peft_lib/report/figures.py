@@ -73,11 +73,11 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         axes.set_title(task_name(plan, *task))
         axes.set_xlabel(_axis_label(METRICS[artefact.cost].label, points[0][0].unit))
         axes.set_ylabel(_axis_label(quantity(artefact.metric, plan, task[1]).label, points[0][1].unit))
-        floors = [(plain_name(y.method), y.value) for _, y in away] + _majority(cells, task)
+        floors = [(plain_name(y.column), y.number) for _, y in away] + _majority(cells, task)
         _floor_lines(axes, floors)
-        best = min(points, key=lambda p: p[1].rank_in_row or 99)
+        best = min((y for _, y in points), key=lambda y: y.rank_in_row or 99)
         said.append(
-            f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best[1].method)} at {best[1].value:.2f}"
+            f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best.column)} at {best.number:.2f}"
         )
     shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
     handles = [
@@ -98,19 +98,19 @@ def _points(cells: list[Cell], task: Task) -> list[tuple[Cell, Cell]]:
 
 def _far_below(points: list[tuple[Cell, Cell]]) -> list[tuple[Cell, Cell]]:
     """Baselines so far below the rest that showing them would squeeze the rest together: named in words instead."""
-    rest = [y.value for _, y in points if style.family(y.method) != "baseline"]
+    rest = [y.number for _, y in points if style.family(y.column) != "baseline"]
     if not rest:
         return []
     room = max(max(rest) - min(rest), 0.02 * abs(max(rest)))
-    return [p for p in points if style.family(p[1].method) == "baseline" and p[1].value < min(rest) - 1.5 * room]
+    return [p for p in points if style.family(p[1].column) == "baseline" and p[1].number < min(rest) - 1.5 * room]
 
 
 def _scatter(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     for x, y in points:
-        kind = style.family(y.method)
+        kind = style.family(y.column)
         axes.errorbar(
-            x.value, y.value, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind], markersize=6.5,
-            elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
+            x.number, y.number, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind],
+            markersize=6.5, elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
         )  # fmt: skip
     axes.grid(True)
     axes.margins(x=0.08, y=0.14)
@@ -124,15 +124,15 @@ def _axis_label(label: str, unit: str) -> str:
 
 def _names(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     """Names in a column right of the panel, evenly apart and in the order of the values, each tied to its point."""
-    ordered = sorted(points, key=lambda p: p[1].value)
+    ordered = sorted(points, key=lambda p: p[1].number)
     low, high = axes.get_ylim()
     size = 7 if len(ordered) <= 18 else 7 * 18 / len(ordered)
     step = 1 / max(len(ordered), 1)
-    wanted = [(p[1].value - low) / (high - low) for p in ordered]
+    wanted = [(p[1].number - low) / (high - low) for p in ordered]
     for (x, y), at in zip(ordered, _spread(wanted, min(step, 0.062)), strict=True):
         axes.annotate(
-            plain_name(y.method), xy=(x.value, y.value), xytext=(1.035, at), textcoords="axes fraction", fontsize=size,
-            va="center", annotation_clip=False, color=style.INK,
+            plain_name(y.column), xy=(x.number, y.number), xytext=(1.035, at), textcoords="axes fraction",
+            fontsize=size, va="center", annotation_clip=False, color=style.INK,
             arrowprops={"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "alpha": 0.55, "shrinkA": 0,
             "shrinkB": 3},
         )  # fmt: skip
@@ -152,7 +152,7 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
 
 def _majority(cells: list[Cell], task: Task) -> list[tuple[str, float]]:
     mine = (c for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task)
-    return [("majority class", c.value) for c in mine if c.value is not None]
+    return [("majority class", c.number) for c in mine if c.value is not None]
 
 
 def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
@@ -178,14 +178,14 @@ def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> l
     for model, dataset in tasks:
         mine = [c for c in drawn if (c.model, c.dataset) == (model, dataset)]
         floor = next(
-            (c.value for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None
+            (c.number for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None
         )
         pictures.append(_task_curves(artefact, mine, floor, plan, folder))
     return pictures
 
 
 def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan: Plan, folder: Path) -> Picture:
-    methods = list(dict.fromkeys(c.method for c in mine))
+    methods = list(dict.fromkeys(c.column for c in mine))
     families = [(f, list(g)) for f, g in groupby(methods, key=style.family)]
     metric = next((c.panel for c in mine if c.panel.startswith("validation/") and c.panel != "validation/loss"), None)
     panels = ["validation/loss", *([metric] if metric else [])]
@@ -219,22 +219,21 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
 
 
 def _envelope(axes: Axes, cells: list[Cell]) -> None:
-    by_epoch = {e: [c.value for c in cells if int(c.row) == e] for e in sorted({int(c.row) for c in cells})}
+    by_epoch = {e: [c.number for c in cells if int(c.row) == e] for e in sorted({int(c.row) for c in cells})}
     low, high = [min(v) for v in by_epoch.values()], [max(v) for v in by_epoch.values()]
     axes.fill_between(list(by_epoch), low, high, color=style.MUTED, alpha=0.13, linewidth=0)
 
 
 def _line(axes: Axes, mine: list[Cell], panel: str, method: str, colour: str, label: str | None) -> None:
-    points = sorted((c for c in mine if c.panel == panel and c.method == method), key=lambda c: int(c.row))
+    points = sorted((c for c in mine if c.panel == panel and c.column == method), key=lambda c: int(c.row))
     if not points:
         return
-    x, y = [int(c.row) for c in points], [c.value for c in points]
+    x, y = [int(c.row) for c in points], [c.number for c in points]
     dashed = panel.startswith("train/")
-    axes.plot(x, y, color=colour, linewidth=0.8 if dashed else 1.4, linestyle=(0, (3, 2)) if dashed else "-",
-    label=label,
-              marker="o" if len(x) < 3 else None, markersize=3)  # fmt: skip
-    spread = [c.sd for c in points]
-    if not dashed and None not in spread:
-        axes.fill_between(x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread,
-        strict=True)],
-                          color=colour, alpha=0.16, linewidth=0)  # fmt: skip
+    width, dashes = (0.8, (0, (3, 2))) if dashed else (1.4, "-")
+    marker = "o" if len(x) < 3 else None
+    axes.plot(x, y, color=colour, linewidth=width, linestyle=dashes, label=label, marker=marker, markersize=3)
+    spread = [c.sd for c in points if c.sd is not None]
+    if not dashed and len(spread) == len(points):
+        low, high = ([v + sign * s for v, s in zip(y, spread, strict=True)] for sign in (-1, 1))
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)

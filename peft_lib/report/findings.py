@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from peft_lib.methods.registry import get_method
 from peft_lib.report.entries import LONG, fixed
 from peft_lib.report.figures import task_name
 from peft_lib.report.markup import plain_name
@@ -51,7 +50,7 @@ def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[
     best = good[0]
     what = quantity(best.metric, plan, best.dataset)
     ties = [c for c in good[1:] if goodness(c) == goodness(best)]
-    leaders = _and([_name(c.method) for c in (best, *ties)])
+    leaders = _and([_name(c.column) for c in (best, *ties)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
         _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells),
@@ -61,7 +60,7 @@ def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[
 
 
 def _value(cell: Cell) -> str:
-    return f"{fixed(cell.value, cell.digits)}\u00a0{cell.unit}".rstrip()
+    return f"{fixed(cell.number, cell.digits)}\u00a0{cell.unit}".rstrip()
 
 
 def _interval(cell: Cell) -> str:
@@ -92,34 +91,34 @@ def power_note(tables: dict[str, list[Cell]]) -> str:
 
 
 def _costs(paid: list[Cell], task: tuple[str, str, str]) -> dict[str, Cell]:
-    return {c.method: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.trusted}
+    return {c.column: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.trusted}
 
 
 def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | None:
     best = good[0]
-    near = [c for c in good if abs(c.value - best.value) <= NEAR and c.method in costs]
+    near = [c for c in good if abs(c.number - best.number) <= NEAR and c.column in costs]
     if not near:
         return None
-    cheap = min(near, key=lambda c: costs[c.method].value)
-    price = costs[cheap.method]
-    spent = f"{fixed(price.value, price.digits)} {price.unit}"
+    cheap = min(near, key=lambda c: costs[c.column].number)
+    price = costs[cheap.column]
+    spent = f"{fixed(price.number, price.digits)} {price.unit}"
     if cheap is best:
-        return f"{_name(best.method)} is also the cheapest within {NEAR:g} point of the best ({spent})."
+        return f"{_name(best.column)} is also the cheapest within {NEAR:g} point of the best ({spent})."
     saved = ""
-    if best.method in costs and costs[best.method].value:
-        share = 100 * (1 - price.value / costs[best.method].value)
-        saved = f", {share:.0f} % less than {_name(best.method)}"
-    what = f"{_name(cheap.method)}, {_value(cheap)} {label}"
+    if best.method in costs and costs[best.column].number:
+        share = 100 * (1 - price.number / costs[best.column].number)
+        saved = f", {share:.0f} % less than {_name(best.column)}"
+    what = f"{_name(cheap.column)}, {_value(cheap)} {label}"
     return f"Cheapest within {NEAR:g} point of the best: {what} for {spent}{saved}."
 
 
 def _parents(good: list[Cell]) -> str | None:
-    found = {c.method: c for c in good}
+    found = {c.column: c for c in good}
     pairs = [(found[a], found[b]) for a, b in PARENTS.items() if a in found and b in found]
     if not pairs:
         return None
     parts = [
-        f"{_name(s.method)} {fixed(s.value - d.value, 2, signed=True)} against {_name(d.method)}" for s, d in pairs
+        f"{_name(s.column)} {fixed(s.number - d.number, 2, signed=True)} against {_name(d.column)}" for s, d in pairs
     ]
     return f"Sparse selector in place of a dense random A: {', '.join(parts)} (points)."
 
@@ -131,7 +130,7 @@ def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
         above = sum(goodness(c) > goodness(floor) for c in good)
         share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
         parts.append(f"{share} methods beat the majority class ({_value(floor)})")
-    head = next((c for c in good if get_method(c.method).id == "head_only"), None)
+    head = next((c for c in good if c.column == "head_only"), None)
     others = [c for c in good if c is not head]
     if head and others:
         above = sum(goodness(c) > goodness(head) for c in others)
@@ -143,7 +142,7 @@ def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
 def _failures(failed: list[Cell]) -> str | None:
     if not failed:
         return None
-    names = [f"{_name(c.method)} ({LONG.get(c.status, c.status)})" for c in failed]
+    names = [f"{_name(c.column)} ({LONG.get(c.status, c.status)})" for c in failed]
     return f"Without a usable result: {_and(names)}."
 
 

@@ -133,7 +133,7 @@ def _row(row: Row, kinds: list[str], named: bool) -> Iterator[str]:
     label = rf"\smash{{\parbox[t]{{{TASK:g}pt}}{{\raggedright {stacked}}}}}" if len(row.labels) > 1 else stacked
     for place in range(height):
         if place == 0:
-            name, cells = "", [entry(e) for e in row.entries]
+            name, cells = "", [str(entry(e)) for e in row.entries]
         elif place <= len(kinds):
             kind = kinds[place - 1]
             name = rf"\tiny {latex_text(KINDS[kind])}"

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from peft_lib.methods.registry import get_method
 from peft_lib.report.entries import LONG, fixed
 from peft_lib.report.figures import task_name
 from peft_lib.report.markup import plain_name
 from peft_lib.results.artefacts.context import number
 from peft_lib.results.quantities import quantity
-from peft_lib.study.plan import Plan
+from peft_lib.study.plan import CHAIN_FIELDS, FACTOR_FIELDS, Plan
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class RunDetails:
 
 def run_details(plan: Plan, runs: pd.DataFrame) -> dict[str, list[RunDetails]]:
     """Task -> its runs, in the order of the study."""
+    rows = {str(run_id): row for run_id, row in runs.iterrows()}
     found: dict[str, list[RunDetails]] = {}
     for run_id, spec in plan.runs.items():
         found.setdefault(task_name(plan, spec.model.id, spec.dataset.id), []).append(
-            _details(plan, run_id, runs.loc[run_id])
+            _details(plan, run_id, rows[run_id])
         )
     return found
 
@@ -44,9 +46,7 @@ def run_details(plan: Plan, runs: pd.DataFrame) -> dict[str, list[RunDetails]]:
 def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:
     spec = plan.runs[run_id]
     what = quantity("test_metric", plan, spec.dataset.id)
-    settings = {
-        k: v for k, v in spec.model_dump(exclude_none=True).items() if k not in ("model", "dataset", "method", "seed")
-    }
+    settings = {k: v for k, v in spec.model_dump(exclude_none=True).items() if _says_something(k, spec.method)}
     sources = plan.provenance.get(run_id, {})
     short = {k: _text(v) + (f"  ({sources[k]})" if k in sources else "") for k, v in settings.items() if v != {}}
     varied = ", ".join(f"{k} {_text(settings[k])}" for k in ("rank", "lr") if k in sources)
@@ -59,6 +59,13 @@ def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:
         str) else "",
         folder=f"results/runs/{spec.folder}",
     )  # fmt: skip
+
+
+def _says_something(setting: str, method_id: str) -> bool:
+    """Whether a setting is worth a line: not what the run's name says, nor what its method has no use for."""
+    method = get_method(method_id)
+    unused = (() if method.has_factors else FACTOR_FIELDS) + (() if method.chains else CHAIN_FIELDS)
+    return setting not in ("model", "dataset", "method", "seed", *unused)
 
 
 def _facts(row: pd.Series) -> dict[str, str]:

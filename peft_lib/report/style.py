@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +18,7 @@ COLOURS = {"baseline": "#7a7a7a", "past": "#0072b2", "present": "#e69f00", "futu
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7a7a", "#b59f00")
 """Okabe and Ito's palette, told apart with the common kinds of colour blindness; lines cycle through it."""
 
-SETTINGS = {
+SETTINGS: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "peft", "pdf.fonttype": 42, "text.parse_math": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.edgecolor": MUTED, "axes.labelcolor": INK,

@@ -57,6 +57,13 @@ class Cell:
         return self.panel, self.model, self.dataset, self.row
 
     @property
+    def number(self) -> float:
+        """The value of a cell that has one. Raises ValueError otherwise."""
+        if self.value is None:
+            raise ValueError(f"cell {self.artefact} {self.key} {self.column} has no value: {self.status}")
+        return self.value
+
+    @property
     def trusted(self) -> bool:
         """Whether the value may be ranked and compared: measured by fresh runs, be it fewer than planned."""
         return self.value is not None and self.status in ("ok", "partial")

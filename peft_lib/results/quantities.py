@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from peft_lib.study.metrics import METRICS, Metric
+from peft_lib.study.metrics import METRICS, Direction, Metric
 from peft_lib.study.plan import Plan
 
-TASK_METRICS = {
+TASK_METRICS: dict[str, tuple[str, str, float, Direction]] = {
     "accuracy": ("accuracy", "%", 100.0, "higher"),
     "mcc": ("Matthews correlation", "%", 100.0, "higher"),
     "pearson": ("Pearson correlation", "%", 100.0, "higher"),

@@ -16,7 +16,7 @@ def _schema(fields: dict[str, tuple[pa.DataType, str]], version: int = RESULT_VE
     return pa.schema(columns, metadata={"schema_version": str(version)})
 
 
-S, I, F, B = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+S, N, F, B = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 RESULT = _schema(
     {
@@ -25,16 +25,16 @@ RESULT = _schema(
         "model": (S, "model id"),
         "dataset": (S, "data set id"),
         "method": (S, "method id"),
-        "seed": (I, "run seed"),
+        "seed": (N, "run seed"),
         "execution": (S, "how the adapted layers computed: dense, gather, inplace; 'none' without factors"),
         "status": (S, "ok, diverged, out_of_memory"),
         "reason": (S, "why the status is not ok; null otherwise"),
         "metric": (S, "name of the data set's metric: accuracy"),
         "metric_direction": (S, "higher or lower is better"),
-        "selected_epoch": (I, "epoch (1-based) whose weights are reported"),
-        "epochs": (I, "epochs trained"),
-        "steps": (I, "optimiser steps taken"),
-        "links": (I, "links of the chain at the selected epoch (1 without a chain, 0 without factors)"),
+        "selected_epoch": (N, "epoch (1-based) whose weights are reported"),
+        "epochs": (N, "epochs trained"),
+        "steps": (N, "optimiser steps taken"),
+        "links": (N, "links of the chain at the selected epoch (1 without a chain, 0 without factors)"),
         "test_metric": (F, "metric on test at the selected epoch, as a fraction"),
         "val_metric": (F, "metric on validation at the selected epoch"),
         "test_loss": (F, "mean eval-mode loss on test at the selected epoch, nats per item"),
@@ -43,13 +43,13 @@ RESULT = _schema(
         "train_loss_running": (F, "mean train-mode loss during the selected epoch (weights moving, dropout on)"),
         "gap": (F, "test_loss - train_loss, signed"),
         "majority": (F, "share of the most frequent training label among the test items"),
-        "n_train": (I, "training items"),
-        "n_validation": (I, "validation items"),
-        "n_test": (I, "test items"),
-        "trainable_parameters": (I, "parameters that the optimiser holds, head included"),
-        "adapter_parameters": (I, "of these, in adapters (or in the backbone under full fine-tuning)"),
-        "head_parameters": (I, "of these, in the classification head"),
-        "total_parameters": (I, "all parameters of the adapted model, frozen ones and factors included"),
+        "n_train": (N, "training items"),
+        "n_validation": (N, "validation items"),
+        "n_test": (N, "test items"),
+        "trainable_parameters": (N, "parameters that the optimiser holds, head included"),
+        "adapter_parameters": (N, "of these, in adapters (or in the backbone under full fine-tuning)"),
+        "head_parameters": (N, "of these, in the classification head"),
+        "total_parameters": (N, "all parameters of the adapted model, frozen ones and factors included"),
         "samples_per_s": (F, "training items per second of training time, evaluation excluded"),
         "wall_s": (F, "wall time of the run without imports, all attempts, seconds"),
         "setup_s": (F, "of it: building the model and reading data"),
@@ -57,15 +57,15 @@ RESULT = _schema(
         "eval_s": (F, "of it: validation, test and clean training loss"),
         "save_s": (F, "of it: checkpoints and results"),
         "cpu_s": (F, "processor time of the process, all attempts, without imports"),
-        "peak_allocated_bytes": (I, "peak of allocated accelerator memory during training; null on a CPU"),
-        "peak_reserved_bytes": (I, "peak of reserved accelerator memory during training; null on a CPU"),
-        "peak_rss_bytes": (I, "peak resident set of the process"),
-        "peak_memory_bytes": (I, "peak_allocated_bytes, or peak_rss_bytes on a CPU"),
+        "peak_allocated_bytes": (N, "peak of allocated accelerator memory during training; null on a CPU"),
+        "peak_reserved_bytes": (N, "peak of reserved accelerator memory during training; null on a CPU"),
+        "peak_rss_bytes": (N, "peak resident set of the process"),
+        "peak_memory_bytes": (N, "peak_allocated_bytes, or peak_rss_bytes on a CPU"),
         "device": (S, "cpu or cuda"),
         "device_name": (S, "processor or accelerator, as its driver names it"),
-        "threads": (I, "processor threads"),
-        "processes": (I, "Accelerate processes"),
-        "attempts": (I, "times the run was started, the finishing one included"),
+        "threads": (N, "processor threads"),
+        "processes": (N, "Accelerate processes"),
+        "attempts": (N, "times the run was started, the finishing one included"),
         "versions": (S, "JSON: versions of python, torch and the libraries that computed the numbers"),
         "git_commit": (S, "commit of the working tree; null outside a repository"),
         "git_dirty": (B, "whether tracked files differed from the commit"),
@@ -80,8 +80,8 @@ RESULT = _schema(
 
 EPOCHS = _schema(
     {
-        "epoch": (I, "1-based; 0 is before the first step"),
-        "step": (I, "optimiser steps taken so far"),
+        "epoch": (N, "1-based; 0 is before the first step"),
+        "step": (N, "optimiser steps taken so far"),
         "split": (S, "train (running, train mode) or validation (eval mode)"),
         "metric": (S, "loss, accuracy, lr (at the epoch's last step), link (index of the open link)"),
         "value": (F, "its value"),
@@ -95,7 +95,7 @@ PREDICTIONS = _schema(
         "prediction": (S, "predicted label"),
         "score": (F, "probability of the predicted label"),
         "loss": (F, "loss of the item, nats"),
-        "n_tokens": (I, "tokens of the item (1 for images)"),
+        "n_tokens": (N, "tokens of the item (1 for images)"),
     }
 )
 

@@ -43,6 +43,7 @@ def half_width(sd: float, n: int, level: float = LEVEL) -> float:
 
 def intervals_overlap(a: tuple[float | None, float | None], b: tuple[float | None, float | None]) -> bool | None:
     """Whether two intervals share a point; None if one of them does not exist."""
-    if None in a or None in b:
+    (low_a, high_a), (low_b, high_b) = a, b
+    if low_a is None or high_a is None or low_b is None or high_b is None:
         return None
-    return bool(a[0] <= b[1] and b[0] <= a[1])
+    return low_a <= high_b and low_b <= high_a

@@ -80,9 +80,7 @@ class ModelEntry(Entry):
     pretrain: PretrainRecipe | None = None
     hidden: int = Field(ge=1, description="width of the features that the head reads")
     parameters: int = Field(ge=1, description="parameters of the backbone without any head")
-    head_parameters: int = Field(
-        ge=0, description="parameters of the head that do not depend on the number of classes"
-    )
+    head_parameters: int = Field(ge=0, description="parameters of the head that do not depend on the number of classes")
     targets: dict[str, tuple[Shape, ...]] = Field(description="named target sets, e.g. qv and all")
     max_length: int | None = Field(None, ge=1, description="longest token sequence (text)")
 

@@ -91,7 +91,9 @@ def tree_hash(*folders: str) -> str:
     """First 16 hex digits of a SHA-256 over all files below folders of the repository: syntax of Python, bytes of others."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(p for p in (PACKAGE.parent / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        for path in sorted(
+            p for p in (PACKAGE.parent / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts
+        ):
             content = syntax_hash(path) if path.suffix == ".py" else hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{path.relative_to(PACKAGE.parent).as_posix()}:{content}\n".encode())
     return digest.hexdigest()[:16]

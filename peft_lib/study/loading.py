@@ -47,7 +47,7 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], Lines]:
     if not isinstance(data, dict):
         problem = Problem("", data, "the file must be a mapping", "start from the shipped config.yaml")
         raise StudyError([problem], str(path))
-    return data, dict(_lines(node))
+    return data, dict(_lines(node)) if node else {}
 
 
 def _repeated_keys(node: yaml.Node, location: tuple[str | int, ...] = ()) -> Iterator[Problem]:
@@ -75,7 +75,9 @@ def _lines(node: yaml.Node, location: tuple[str | int, ...] = ()) -> Iterator[tu
             yield from _lines(item, (*location, index))
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...], lines: Lines) -> list[Problem]:
+def problems_of(
+    error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...], lines: Lines
+) -> list[Problem]:
     """One Problem per pydantic error; unknown keys get the nearest known names."""
     found = []
     for item in error.errors():

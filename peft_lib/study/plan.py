@@ -16,7 +16,7 @@ from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.fingerprint import PACKAGE, fingerprint
 from peft_lib.study.loading import Lines, dotted, load_datasets, load_models, parse_study, problems_of
 from peft_lib.study.problems import Problem, StudyError
-from peft_lib.study.schema import Grid, Settings, Study, resolve_alpha
+from peft_lib.study.schema import Artefact, Grid, Settings, Study, resolve_alpha
 from peft_lib.study.spec import RunSpec
 
 FACTOR_FIELDS = ("rank", "alpha", "scaling", "targets")
@@ -68,7 +68,11 @@ class Plan:
 
     @cache  # noqa: B019 - a plan lives as long as its process
     def _run_fingerprint(self, method: str, model: str, dataset: str, input_size: int) -> str:
-        files = (method_file(method), PACKAGE / f"backbones/{self.models[model].backbone}.py", PACKAGE / "training/run.py")
+        files = (
+            method_file(method),
+            PACKAGE / f"backbones/{self.models[model].backbone}.py",
+            PACKAGE / "training/run.py",
+        )
         recipe = (self.prepare_fingerprint(dataset, model, input_size), self.asset_fingerprint(model))
         return fingerprint([f for f in files if f], recipe)
 
@@ -95,7 +99,9 @@ def prepared_folder(dataset: str, model: str, input_size: int) -> str:
     return f"{dataset}/{model}-{input_size}"
 
 
-def plan_study(data: Mapping[str, Any], root: Path | str = ".", lines: Lines | None = None, source: str = "study") -> Plan:
+def plan_study(
+    data: Mapping[str, Any], root: Path | str = ".", lines: Lines | None = None, source: str = "study"
+) -> Plan:
     """Expands and checks a study. Raises StudyError with all problems; needs no torch and no weight."""
     study = parse_study(data, lines, source)
     root = Path(root)
@@ -129,7 +135,7 @@ class _Planner:
                     if made := self.make(name, grid, model, dataset, method, varied, seed):
                         spec, sources = made
                         runs[spec.run_id] = spec
-                        provenance[spec.run_id] = sources
+                        provenance.setdefault(spec.run_id, sources)  # of a shared run: the first grid that names it
                         found.append(Point(model, dataset, method, seed, values, spec.run_id))
             points[name] = tuple(found)
         self.stop_on_problems()
@@ -137,7 +143,14 @@ class _Planner:
 
     def problem(self, location: tuple[str | int, ...], value: object, rule: str, remedy: str) -> None:
         path = dotted(location)
-        line = next((self.lines[dotted(location[:n])] for n in range(len(location), 0, -1) if dotted(location[:n]) in self.lines), None)
+        line = next(
+            (
+                self.lines[dotted(location[:n])]
+                for n in range(len(location), 0, -1)
+                if dotted(location[:n]) in self.lines
+            ),
+            None,
+        )
         self.problems.setdefault((path, rule), Problem(path, value, rule, remedy, line))
 
     def stop_on_problems(self) -> None:
@@ -150,7 +163,10 @@ class _Planner:
             for index, task in enumerate(grid.tasks):
                 model, dataset = task.split("/")
                 where = ("grids", name, "tasks", index)
-                for value, known, kind in ((model, self.models, "model"), (dataset, self.datasets, "data set")):
+                for value, known, kind in (
+                    (model, list(self.models), "model"),
+                    (dataset, list(self.datasets), "data set"),
+                ):
                     if value not in known:
                         self.problem(where, value, f"no {kind} of that id in the catalog", f"known: {', '.join(known)}")
                 if model in self.models and dataset in self.datasets:
@@ -160,25 +176,31 @@ class _Planner:
             for index, method in enumerate(grid.methods):
                 self.check_method(("grids", name, "methods", index), method)
         for index, rule in enumerate(self.study.rules):
-            for key, known in (("model", self.models), ("dataset", self.datasets)):
-                for value in getattr(rule.when, key) or ():
-                    if value not in known:
-                        self.problem(("rules", index, "when", key), value, "not in the catalog", f"known: {', '.join(known)}")
-            for value in rule.when.method or ():
-                self.check_method(("rules", index, "when", "method"), value)
+            for key, known in (("model", list(self.models)), ("dataset", list(self.datasets))):
+                for name in getattr(rule.when, key) or ():
+                    if name not in known:
+                        self.problem(
+                            ("rules", index, "when", key), name, "not in the catalog", f"known: {', '.join(known)}"
+                        )
+            for method in rule.when.method or ():
+                self.check_method(("rules", index, "when", "method"), method)
         for index, artefact in enumerate(self.study.artefacts):
-            if artefact.grid not in self.study.grids:
-                known = ", ".join(self.study.grids)
-                self.problem(("artefacts", index, "grid"), artefact.grid, "no grid of that name", f"known: {known}")
-            elif artefact.normalise_to and artefact.normalise_to not in self.study.grids[artefact.grid].methods:
-                rule = f"grid {artefact.grid} does not run that method"
-                self.problem(("artefacts", index, "normalise_to"), artefact.normalise_to, rule, "add it to the grid")
-            elif artefact.kind == "heatmap":
-                for key in ("rows", "columns"):
-                    value = getattr(artefact, key)
-                    if value not in self.study.grids[artefact.grid].vary:
-                        rule = f"grid {artefact.grid} does not vary it"
-                        self.problem(("artefacts", index, key), value, rule, "name a setting under the grid's vary")
+            self.check_artefact(index, artefact)
+
+    def check_artefact(self, index: int, artefact: Artefact) -> None:
+        grid = self.study.grids.get(artefact.grid)
+        if grid is None:
+            known = ", ".join(self.study.grids)
+            self.problem(("artefacts", index, "grid"), artefact.grid, "no grid of that name", f"known: {known}")
+            return
+        if artefact.normalise_to and artefact.normalise_to not in grid.methods:
+            rule = f"grid {artefact.grid} does not run that method"
+            self.problem(("artefacts", index, "normalise_to"), artefact.normalise_to, rule, "add it to the grid")
+        if artefact.kind == "heatmap":
+            for key, value in (("rows", artefact.rows), ("columns", artefact.columns)):
+                if value not in grid.vary:
+                    rule = f"grid {artefact.grid} does not vary it"
+                    self.problem(("artefacts", index, key), value, rule, "name a setting under the grid's vary")
 
     def check_method(self, where: tuple[str | int, ...], method: str) -> None:
         try:
@@ -273,11 +295,10 @@ class _Planner:
                 if spec.rank > smallest:
                     rule = f"rank is larger than the smallest adapted layer of {entry.id} ({smallest})"
                     self.problem((*at, "rank"), spec.rank, rule, f"use at most {smallest}")
-        if method.chains:
-            if (spec.chain_period is None) == (spec.chain_count is None):
-                given = (spec.chain_period, spec.chain_count)
-                rule = "a chain method needs exactly one of chain_period and chain_count"
-                self.problem((*at, "chain_period"), given, rule, "set one of them under defaults or a rule")
+        if method.chains and (spec.chain_period is None) == (spec.chain_count is None):
+            given = (spec.chain_period, spec.chain_count)
+            rule = "a chain method needs exactly one of chain_period and chain_count"
+            self.problem((*at, "chain_period"), given, rule, "set one of them under defaults or a rule")
         if entry.max_length is not None and spec.input_size > entry.max_length:
             rule = f"{entry.id} reads at most {entry.max_length} tokens"
             self.problem((*at, "input_size"), spec.input_size, rule, f"use at most {entry.max_length}")

@@ -71,7 +71,18 @@ class Settings(Frozen):
     options: dict[str, str | int | float | bool] | None = Field(None, description="options of the method")
 
 
-SWEEPABLE = ("rank", "alpha", "lr", "chain_period", "chain_count", "scaling", "batch_size", "epochs", "selection", "targets")
+SWEEPABLE = (
+    "rank",
+    "alpha",
+    "lr",
+    "chain_period",
+    "chain_count",
+    "scaling",
+    "batch_size",
+    "epochs",
+    "selection",
+    "targets",
+)
 
 
 class When(Frozen):
@@ -150,10 +161,12 @@ class Study(Frozen):
     question: str = Field(min_length=1, description="the study in one sentence; opens the report")
     schema_version: Literal[1] = 1
     catalogs: dict[Literal["models", "datasets"], str] = Field(
-        default_factory=lambda: {"models": "config/models.yaml", "datasets": "config/datasets.yaml"}
+        {"models": "config/models.yaml", "datasets": "config/datasets.yaml"}, validate_default=True
     )
     plugins: tuple[str, ...] = Field((), description="Python files with further methods")
-    threads: int = Field(1, ge=1, le=64, description="processor threads of a run: bits depend on it, so the study fixes it")
+    threads: int = Field(
+        1, ge=1, le=64, description="processor threads of a run: bits depend on it, so the study fixes it"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int = Field(1, ge=1, le=64, description="Accelerate processes of a run")
     micro_batch: int | None = Field(None, ge=1, description="largest batch that one forward pass may take")

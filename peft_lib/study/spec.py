@@ -75,7 +75,9 @@ class RunSpec(Frozen):
         fields = json.loads(text)
         version = fields.pop("spec_version", None)
         if version != SPEC_VERSION:
-            raise ValueError(f"spec_version {version!r}: this code reads {SPEC_VERSION}. Use the release that wrote the spec")
+            raise ValueError(
+                f"spec_version {version!r}: this code reads {SPEC_VERSION}. Use the release that wrote the spec"
+            )
         return cls.model_validate(fields)
 
 

@@ -54,9 +54,9 @@ def evaluate(
         labels = torch.from_numpy(data.y[rows[chosen]]).to(accelerator.device)
         with accelerator.autocast():
             logits = backbone.forward(model, batch).float()
-        score, prediction = logits.softmax(-1).max(-1)
-        loss = F.cross_entropy(logits, labels, reduction="none")
-        found.append((chosen, prediction.cpu().numpy(), score.cpu().numpy(), loss.double().cpu().numpy()))
+        top = logits.softmax(-1).max(-1)
+        losses = F.cross_entropy(logits, labels, reduction="none").double()
+        found.append((chosen, top.indices.cpu().numpy(), top.values.cpu().numpy(), losses.cpu().numpy()))
     parts = gather_object(found) if accelerator.num_processes > 1 else found
     where = np.concatenate([p[0] for p in parts])
     back = np.argsort(where)

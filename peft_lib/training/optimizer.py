@@ -33,7 +33,9 @@ def clear_state(optimizer: torch.optim.Optimizer, adapter: Adapter, which: str) 
     if which == "none":
         return
     cleared: list[nn.Parameter] = (
-        list(adapter.factors().values()) if which == "adapter" else [p for g in optimizer.param_groups for p in g["params"]]
+        list(adapter.factors().values())
+        if which == "adapter"
+        else [p for g in optimizer.param_groups for p in g["params"]]
     )
     for parameter in cleared:
         optimizer.state.pop(parameter, None)

@@ -178,7 +178,13 @@ class _Run:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.per_epoch = math.ceil(len(self.rows["train"]) / spec.batch_size)
         self.resets = chain_resets(spec) if method.chains else ()
-        identity = [spec.canonical, inputs.fingerprint, self.data.manifest["sha256"], machine.versions(), self.adapter.execution]
+        identity = [
+            spec.canonical,
+            inputs.fingerprint,
+            self.data.manifest["sha256"],
+            machine.versions(),
+            self.adapter.execution,
+        ]
         self.progress = Progress(json.dumps(identity), started=_now())
         self.selected: Snapshot | None = None
         if self.accelerator.device.type == "cuda":
@@ -191,7 +197,9 @@ class _Run:
         splits = self.data.splits(seed, loader)
         for name, limit in (("train", spec.train_limit), ("validation", spec.eval_limit), ("test", spec.eval_limit)):
             if name not in splits:
-                raise RunError(f"data set {spec.dataset.id} has no {name} split; a run needs train, validation and test")
+                raise RunError(
+                    f"data set {spec.dataset.id} has no {name} split; a run needs train, validation and test"
+                )
             if limit is not None and limit < len(splits[name]):
                 order = torch.randperm(len(splits[name]), generator=generator(seed, "limit", name)).numpy()
                 splits[name] = splits[name][np.sort(order[:limit])]
@@ -228,7 +236,11 @@ class _Run:
             validation = self.evaluate("validation")
         facts = [
             ("train", "loss", running),
-            ("train", "lr", self.spec.lr * lr_factor(self.spec, self.progress.step - 1, self.per_epoch * self.spec.epochs)),
+            (
+                "train",
+                "lr",
+                self.spec.lr * lr_factor(self.spec, self.progress.step - 1, self.per_epoch * self.spec.epochs),
+            ),
             ("train", "link", float(self.adapter.links - 1)),
             ("validation", "loss", validation.loss),
             ("validation", self.inputs.dataset.metric, validation.metric),
@@ -273,7 +285,10 @@ class _Run:
 
         Each process takes every n-th row. DDP averages gradients over processes, hence the factor num_processes.
         """
-        world, mine = self.accelerator.num_processes, batch_rows[self.accelerator.process_index :: self.accelerator.num_processes]
+        world, mine = (
+            self.accelerator.num_processes,
+            batch_rows[self.accelerator.process_index :: self.accelerator.num_processes],
+        )
         weight = world / len(batch_rows)
         if len(mine) == 0:  # a last batch smaller than the number of processes: DDP still expects a backward pass
             mine, weight = batch_rows[:1], 0.0
@@ -298,7 +313,9 @@ class _Run:
     def select(self, epoch: int, validation: Evaluation) -> None:
         """Keeps the best epoch so far: lowest loss or best metric on validation (the first of equals), or the last."""
         sign = -1.0 if DIRECTION[self.inputs.dataset.metric] == "higher" else 1.0
-        score = {"val_loss": validation.loss, "val_metric": sign * validation.metric, "last": -float(epoch)}[self.spec.selection]
+        score = {"val_loss": validation.loss, "val_metric": sign * validation.metric, "last": -float(epoch)}[
+            self.spec.selection
+        ]
         if self.progress.selected_score is None or score < self.progress.selected_score:
             self.progress.selected_score, self.progress.selected_epoch = score, epoch
             self.selected = replace(self.adapter.snapshot(), epoch=epoch)
@@ -311,7 +328,9 @@ class _Run:
             snapshots = {"current": replace(self.adapter.snapshot(), epoch=self.progress.epoch)}
             if self.selected is not None:
                 snapshots["selected"] = self.selected
-            save_checkpoint(self.checkpoint, self.adapter.header, snapshots, state_tensors(self.optimizer), self.progress)
+            save_checkpoint(
+                self.checkpoint, self.adapter.header, snapshots, state_tensors(self.optimizer), self.progress
+            )
         self.accelerator.wait_for_everyone()
 
     def report(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -337,7 +356,12 @@ class _Run:
         return columns, predictions(test, self.data)
 
     def write(
-        self, status: str, reason: str | None, columns: dict[str, Any], found: list[dict[str, Any]], final: Snapshot | None
+        self,
+        status: str,
+        reason: str | None,
+        columns: dict[str, Any],
+        found: list[dict[str, Any]],
+        final: Snapshot | None,
     ) -> None:
         """Writes the run's files, result.parquet last, and removes the checkpoint."""
         spec, progress = self.spec, self.progress

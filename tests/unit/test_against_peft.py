@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from peft_lib import adapt
 from peft_lib.layers.adapter import Adapter
-from tests.unit.zoo import STEPS, assert_close, roundings, selector_matrix
+from tests.unit.zoo import PROMISES, STEPS, assert_close, roundings, selector_matrix
 
 RANK, ALPHA, WIDTH, DEPTH = 4, 8.0, 16, 2 * 7 + 3
 """DEPTH: products in a row: q, k, scores, values, output and two of the MLP in each of 2 layers; pooler and head."""
@@ -90,7 +90,7 @@ def compare(
         ours, method, rank=RANK, alpha=ALPHA, targets=TARGETS, seed=5, head=("classifier",) if head else (), **options
     )
     theirs = peft_twin(peft, bert, adapter, head)
-    if "A" not in adapter.method.trains:
+    if "A" not in PROMISES[method].trains:
         for name, parameter in theirs.named_parameters():
             if "lora_A" in name:
                 parameter.requires_grad_(False)

@@ -29,7 +29,9 @@ def forget() -> None:
 def prints(package: Path) -> dict[str, str]:
     forget()
     return {
-        m: module.fingerprint([package / f"methods/{m}.py", package / "backbones/timm_vit.py", package / "training/run.py"])
+        m: module.fingerprint(
+            [package / f"methods/{m}.py", package / "backbones/timm_vit.py", package / "training/run.py"]
+        )
         for m in ("lora", "cola", "cla", "c3la", "d_paca")
     }
 
@@ -73,7 +75,9 @@ def test_what_cannot_change_numbers_changes_nothing(package: Path, file: str, ol
 
 def test_a_new_method_file_changes_no_other(package: Path) -> None:
     before = prints(package)
-    (package / "methods/new_one.py").write_text((package / "methods/lora.py").read_text().replace('"lora"', '"new_one"'))
+    (package / "methods/new_one.py").write_text(
+        (package / "methods/lora.py").read_text().replace('"lora"', '"new_one"')
+    )
     assert prints(package) == before
 
 

@@ -74,7 +74,7 @@ def test_chain_methods_need_one_kind_of_chain_number() -> None:
 
 
 def test_a_missing_setting_says_where_to_put_it() -> None:
-    with pytest.raises(StudyError, match="set lr under defaults, a rule or grids.main.set"):
+    with pytest.raises(StudyError, match=r"set lr under defaults, a rule or grids\.main\.set"):
         tiny_plan(defaults={"epochs": 2, "batch_size": 32, "input_size": 16}, rules=[], **with_grid())
 
 
@@ -110,7 +110,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 
 def test_later_rules_win_and_are_named_as_the_source() -> None:
     plan = tiny_plan(
-        rules=[{"set": {"lr": 0.1}, "source": "first"}, {"when": {"method": "lora"}, "set": {"lr": "1e-2.5"}, "source": "second"}]
+        rules=[
+            {"set": {"lr": 0.1}, "source": "first"},
+            {"when": {"method": "lora"}, "set": {"lr": "1e-2.5"}, "source": "second"},
+        ]
     )
     run_id, spec = next((k, s) for k, s in plan.runs.items() if s.method == "lora")
     assert spec.lr == pytest.approx(10**-2.5, rel=1e-5)

@@ -38,13 +38,19 @@ def test_a_field_at_its_default_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [({"alpha": 32}, {"alpha": 32.0}), ({"lr": 10**-3.5}, {"lr": 0.000316227766}), ({"lr": 0.01}, {"lr": 0.010000000001})],
+    [
+        ({"alpha": 32}, {"alpha": 32.0}),
+        ({"lr": 10**-3.5}, {"lr": 0.000316227766}),
+        ({"lr": 0.01}, {"lr": 0.010000000001}),
+    ],
 )
 def test_equal_numbers_have_one_id(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert spec_of("lora", **one).run_id == spec_of("lora", **other).run_id
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.011}, {"rank": 5}, {"epochs": 5}, {"split_seed": 0}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"lr": 0.011}, {"rank": 5}, {"epochs": 5}, {"split_seed": 0}, {"precision": "bf16"}]
+)
 def test_whatever_changes_numbers_changes_the_id(change: dict[str, Any]) -> None:
     assert spec_of("lora", **change).run_id != spec_of("lora").run_id
 

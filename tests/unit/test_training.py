@@ -24,7 +24,18 @@ from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
 from tests.runs import ROOT, inputs_for, run, spec_of
 
-TIMES = {"wall_s", "setup_s", "train_s", "eval_s", "save_s", "cpu_s", "samples_per_s", "started", "finished", "attempts"}
+TIMES = {
+    "wall_s",
+    "setup_s",
+    "train_s",
+    "eval_s",
+    "save_s",
+    "cpu_s",
+    "samples_per_s",
+    "started",
+    "finished",
+    "attempts",
+}
 MEMORY = {"peak_rss_bytes", "peak_memory_bytes", "command"}
 
 
@@ -65,7 +76,9 @@ def test_the_same_spec_gives_the_same_bits_in_one_process(tmp_path: Path, resour
 def test_a_run_cut_between_epochs_ends_with_the_same_bits(
     method: str, tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_of(method, lr=1e-3 if method == "fft" else 1e-2, chain_period=2 if method in ("cola", "c3la", "c_paca") else None)
+    spec = spec_of(
+        method, lr=1e-3 if method == "fft" else 1e-2, chain_period=2 if method in ("cola", "c3la", "c_paca") else None
+    )
     run(spec, tmp_path / "whole", resources)
     train_epoch = run_module._Run.train_epoch
 
@@ -139,7 +152,9 @@ def test_only_the_adapters_optimizer_state_is_cleared(
         head = list(adapter.head_parameters().values())
         before = [float(optimizer.state[p]["step"]) for p in [*factors, *head]]
         clear(optimizer, adapter, which)
-        seen.append((before, [p in optimizer.state for p in factors], [float(optimizer.state[p]["step"]) for p in head]))
+        seen.append(
+            (before, [p in optimizer.state for p in factors], [float(optimizer.state[p]["step"]) for p in head])
+        )
 
     monkeypatch.setattr(run_module, "clear_state", watch)
     spec = spec_of("c3la")
@@ -153,7 +168,9 @@ def test_only_the_adapters_optimizer_state_is_cleared(
 
 
 @pytest.mark.parametrize(("selection", "best"), [("val_loss", min), ("val_metric", max)])
-def test_the_reported_epoch_is_the_best_on_validation(selection: str, best: Any, tmp_path: Path, resources: Path) -> None:
+def test_the_reported_epoch_is_the_best_on_validation(
+    selection: str, best: Any, tmp_path: Path, resources: Path
+) -> None:
     row = run(spec_of("lora", lr=0.3, schedule="constant", epochs=5, selection=selection), tmp_path, resources)
     name = "loss" if selection == "val_loss" else "accuracy"
     rows = pq.read_table(tmp_path / "epochs.parquet").to_pylist()

@@ -13,7 +13,10 @@ from tests.runs import ROOT
 def copy_repository(folder: Path) -> Path:
     """Tracked files and new ones that git does not ignore, as a fresh clone would have them."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -32,7 +35,9 @@ def snakemake(folder: Path, *arguments: str, study: str = "tests/workflow/tiny.y
 def snakemake_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
 
 
 def planned(folder: Path, *arguments: str, study: str = "tests/workflow/tiny.yaml") -> dict[str, int]:
@@ -44,4 +49,6 @@ def planned(folder: Path, *arguments: str, study: str = "tests/workflow/tiny.yam
 
 def planned_methods(folder: Path, *arguments: str, study: str = "tests/workflow/tiny.yaml") -> list[str]:
     """Methods of the runs that a call would train now."""
-    return sorted(re.findall(r"^Job [0-9]+: ([a-z0-9_]+) on ", snakemake(folder, "-n", *arguments, study=study), re.MULTILINE))
+    return sorted(
+        re.findall(r"^Job [0-9]+: ([a-z0-9_]+) on ", snakemake(folder, "-n", *arguments, study=study), re.MULTILINE)
+    )

@@ -113,9 +113,13 @@ def test_stale_results_are_marked_even_without_snakemakes_records(done: Path, re
     edit(restore("peft_lib/methods/c3la.py"), "link.index % len(starts)", "(link.index + 1) % len(starts)")
     table = done / "results/tables/tiny/table2.parquet"
     restore("results/tables/tiny/table2.parquet")
-    snakemake(done, "--cleanup-metadata", *[str(p.relative_to(done)) for p in (done / "results/runs").rglob("result.parquet")])
+    snakemake(
+        done, "--cleanup-metadata", *[str(p.relative_to(done)) for p in (done / "results/runs").rglob("result.parquet")]
+    )
     snakemake(done, "--rerun-triggers", "mtime", "--forcerun", "tables", "--until", "tables")
-    status = {c["method"]: c["status"] for c in pq.read_table(table).to_pylist() if c["method"] in ("lora", "fft", "c3la")}
+    status = {
+        c["method"]: c["status"] for c in pq.read_table(table).to_pylist() if c["method"] in ("lora", "fft", "c3la")
+    }
     assert status == {"lora": "ok", "fft": "ok", "c3la": "stale"}
 
 
@@ -136,7 +140,10 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
     ("changes", "expected"),
     [
         ({"defaults": {"lr": -1}}, ["defaults.lr", "greater than 0"]),
-        ({"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}}, ["Did you mean: cla"]),
+        (
+            {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
+            ["Did you mean: cla"],
+        ),
         ({"colour": 1}, ["colour", "unknown key"]),
     ],
 )

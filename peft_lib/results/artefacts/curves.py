@@ -1,6 +1,8 @@
 """Kind `curves`: loss and metric per epoch and method, mean over seeds with its spread."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -30,7 +32,7 @@ def build(context: Context) -> list[Cell]:
                 cells.append(replace(pattern, panel="validation/loss", n=0))
             for (split, name), part in epochs.groupby(["split", "metric"], sort=True):
                 if name == "loss" or (split == "validation" and name == metric):
-                    shown = {"unit": "nats", "direction": "lower", "digits": 3} if name == "loss" else {
+                    shown: dict[str, Any] = {"unit": "nats", "direction": "lower", "digits": 3} if name == "loss" else {
                         "unit": unit, "direction": direction, "digits": 2}  # fmt: skip
                     curve = replace(pattern, panel=f"{split}/{name}", metric=str(name), **shown)
                     cells += _points(curve, part, 1.0 if name == "loss" else scale)
@@ -53,8 +55,12 @@ def _read(context: Context, group: Group) -> tuple[pd.DataFrame, list[str]]:
 
 def _points(curve: Cell, part: pd.DataFrame, scale: float) -> list[Cell]:
     points = []
-    for epoch, values in part.dropna(subset="value").groupby("epoch", sort=True)["value"]:
-        s = summarise(values * scale)
-        spread = {"value": s.mean, "sd": s.sd, "n": s.n, "low": s.low, "high": s.high}
-        points.append(replace(curve, row=str(int(epoch)), **spread))
+    by_epoch: dict[int, list[float]] = {}
+    for epoch, value in zip(part["epoch"], part["value"], strict=True):
+        if value is not None and math.isfinite(value):
+            by_epoch.setdefault(int(epoch), []).append(float(value) * scale)
+    for epoch, values in sorted(by_epoch.items()):
+        s = summarise(values)
+        spread: dict[str, Any] = {"value": s.mean, "sd": s.sd, "n": s.n, "low": s.low, "high": s.high}
+        points.append(replace(curve, row=str(epoch), **spread))
     return points

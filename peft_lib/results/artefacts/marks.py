@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
@@ -10,9 +11,7 @@ from peft_lib.results.published import Value
 
 def goodness(cell: Cell) -> float:
     """Larger for better cells; without a direction the nearest to zero is best, as the paper marks gaps."""
-    if cell.value is None:
-        raise ValueError(f"cell {cell.key} {cell.column} has no value")
-    return {"higher": cell.value, "lower": -cell.value}.get(cell.direction, -abs(cell.value))
+    return {"higher": cell.number, "lower": -cell.number}.get(cell.direction, -abs(cell.number))
 
 
 def rank(cells: list[Cell], highlight: int) -> list[Cell]:
@@ -44,7 +43,7 @@ def _changed(cell: Cell, best: Cell) -> Cell:
     sparse = cell.method is not None and get_method(cell.method).family == "future"
     if not (sparse and cell.trusted and best.value) or goodness(cell) == goodness(best):
         return cell
-    return replace(cell, change_vs_best=100 * (cell.value - best.value) / best.value)
+    return replace(cell, change_vs_best=100 * (cell.number - best.number) / best.number)
 
 
 def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
@@ -63,7 +62,7 @@ def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
 
 
 def _divided(cell: Cell, base: Cell | None, reference: str) -> Cell:
-    plain = {"unit": "", "sd": None, "low": None, "high": None, "digits": 2}
+    plain: dict[str, Any] = {"unit": "", "sd": None, "low": None, "high": None, "digits": 2}
     if base is None or not base.trusted or not base.value:
         reason = f"no value of {reference} to divide by"
         return replace(cell, value=None, status="not_available", reason=reason, **plain)

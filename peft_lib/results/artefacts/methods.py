@@ -1,6 +1,7 @@
 """Kind `methods`: rows are tasks, columns are methods. Tables 2/18, 3/16 and, with `normalise_to`, 17."""
 
 from dataclasses import replace
+from typing import Any
 
 from peft_lib.results.artefacts import marks
 from peft_lib.results.artefacts.context import Context, Group
@@ -29,7 +30,7 @@ def majority(context: Context, row: list[Group]) -> Cell:
     runs = context.runs.loc[[run_id for group in row for run_id in group.run_ids]]
     shares = runs.loc[(runs["status"] == "ok") & runs["majority"].notna(), "majority"]
     pattern = context.cell(row[0], "test_metric", column="majority")
-    blank = {
+    blank: dict[str, Any] = {
         "sd": None,
         "low": None,
         "high": None,
