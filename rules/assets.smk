@@ -70,6 +70,7 @@ rule pretrain:
     resources:
         mem_mb=4000,
         runtime=60,
+        cpus_per_task=PLAN.study.threads,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
         catalog=CATALOGS["models"],

@@ -3,7 +3,7 @@
 
 rule report:
     input:
-        study=rules.study.output,
+        study=rules.study.output[0],
         tables=rules.tables.output,
     output:
         html=f"reports/{STUDY}/index.html",

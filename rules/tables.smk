@@ -18,7 +18,7 @@ rule study:
 
 rule tables:
     input:
-        study=rules.study.output,
+        study=rules.study.output[0],
         runs=[f"results/runs/{folder}/result.parquet" for folder in RUNS],
     output:
         [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],

@@ -20,6 +20,7 @@ rule train:
     resources:
         mem_mb=4000,
         runtime=120,
+        cpus_per_task=PLAN.study.threads,
     params:
         launch=shlex.join(launcher(PLAN)),
         arguments=lambda w: shlex.join(train_arguments(PLAN, w.run_id)),
