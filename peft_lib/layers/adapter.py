@@ -56,25 +56,27 @@ def adapt(
         execution = valid[0] if execution == "default" else execution
         if execution not in valid:
             raise TargetError(f"method {chosen.id} cannot run as {execution!r}. Valid: {', '.join(valid)}")
-        resolved = resolve_targets(model, targets)
+        resolved = resolve_targets(model, targets, head)
     elif execution not in ("default", "none"):
         raise TargetError(f"method {chosen.id} adapts no layer, so it has no execution {execution!r}. Leave it out")
     else:
         execution = "none"
+    scale = alpha / (rank if scaling == "alpha/r" else rank**0.5)
+    # Places check ranks and factors; they are made before anything changes, so a refusal leaves the model as it was.
+    made = [Place(model.get_submodule(t.path), t, chosen, parsed, rank, scale, seed, execution) for t in resolved]
     trains_all = "backbone" in chosen.trains
     for parameter in model.parameters():
         parameter.requires_grad_(trains_all)
     for module in heads:
         module.requires_grad_(True)
-    scale = alpha / (rank if scaling == "alpha/r" else rank**0.5)
-    for target in resolved:
+    for place in made:
+        target = place.target
         module = model.get_submodule(target.path)
         if isinstance(module, AdaptedLinear):
             layer = module
         else:
             layer = AdaptedLinear(module)
             model.set_submodule(target.path, layer)
-        place = Place(layer.base, target, chosen, parsed, rank, scale, seed, execution)
         layer.add_place(place)
         places[target.key] = place
     header = {
@@ -187,6 +189,9 @@ class Adapter:
                 )
         for key, place in self.places.items():
             link = snapshot.open[key]
+            kind = "lowrank" if place.columns is None else "columns"
+            if link.kind != kind:
+                raise DeltaError(f"{key}: the delta's kind is {link.kind}, the adapter's {kind}. Use the same options")
             if link.B.shape != (place.d_out, place.rank) or link.scale != place.scale:
                 raise DeltaError(
                     f"{key}: the delta has B {tuple(link.B.shape)} and scale {link.scale}, "

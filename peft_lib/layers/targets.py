@@ -50,16 +50,22 @@ def weight_matrix(module: nn.Module) -> Tensor:
     return weight.t() if _is_conv1d(module) else weight
 
 
-def resolve_targets(model: nn.Module, wanted: str | Iterable[str | Target | Shape]) -> list[Target]:
+def resolve_targets(
+    model: nn.Module, wanted: str | Iterable[str | Target | Shape], head: Sequence[str] = ()
+) -> list[Target]:
     """Targets of `model`, in module order.
 
     `wanted`: 'all-linear', or names that end a module path ('query', 'attn.qkv[0:64]'), Targets, or catalog Shapes.
-    A module that several names match is taken by the longest. Raises TargetError for a name that matches no linear, a
-    slice outside the output, or a weight that another module shares.
+    A module that several names match is taken by the longest. Modules inside `head` train in full and are left out.
+    Raises TargetError for a name that matches no linear, a slice outside the output, places that overlap, or a weight
+    that another module shares.
     """
-    linears = {name: m for name, m in model.named_modules() if is_linear(m)}
+    inside_head = tuple(f"{path}." for path in head)
+    linears = {n: m for n, m in model.named_modules() if is_linear(m) and not f"{n}.".startswith(inside_head)}
     if wanted == "all-linear":
-        return [Target(name) for name in linears]
+        everything = [Target(name) for name in linears]
+        _check_not_shared(model, everything)
+        return everything
     names = [_as_target(w) for w in ([wanted] if isinstance(wanted, str) else wanted)]
     found: list[Target] = []
     matched: set[Target] = set()
@@ -74,9 +80,11 @@ def resolve_targets(model: nn.Module, wanted: str | Iterable[str | Target | Shap
     if missing := [t.key for t in names if t not in matched]:
         near = difflib.get_close_matches(missing[0], {p.rpartition(".")[2] for p in linears}, n=4, cutoff=0.3)
         hint = f"; near names: {', '.join(near)}" if near else ""
+        where = "path outside the head" if head else "path"
         raise TargetError(
-            f"targets {missing}: no linear module's path ends so{hint}. List them with model.named_modules()"
+            f"targets {missing}: no linear module's {where} ends so{hint}. List them with model.named_modules()"
         )
+    _check_apart(found)
     _check_not_shared(model, found)
     return found
 
@@ -92,6 +100,15 @@ def _checked(target: Target, module: nn.Module) -> Target:
     if target.rows is not None and not 0 <= target.rows[0] < target.rows[1] <= height:
         raise TargetError(f"target {target.key}: the slice must lie inside the output 0:{height}")
     return target
+
+
+def _check_apart(targets: Sequence[Target]) -> None:
+    """Two places on the same rows would overwrite each other when they are folded into W, so they are refused."""
+    for index, one in enumerate(targets):
+        for other in targets[:index]:
+            apart = one.rows and other.rows and (one.rows[1] <= other.rows[0] or other.rows[1] <= one.rows[0])
+            if one.path == other.path and not apart:
+                raise TargetError(f"targets {other.key} and {one.key} overlap: adapt each row of an output once")
 
 
 def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:

@@ -54,7 +54,10 @@ def load_plugin(path: Path | str) -> Method:
     if spec is None or spec.loader is None:
         raise MethodError(f"plug-in {path}: not a Python file. Give a file whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
+        raise MethodError(f"plug-in {path}: {type(error).__name__}: {error}") from error
     method = getattr(module, "METHOD", None)
     if not isinstance(method, Method):
         raise MethodError(f"plug-in {path}: it must define METHOD = Method(...), found {type(method).__name__}")
