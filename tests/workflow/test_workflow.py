@@ -114,7 +114,9 @@ def test_stale_results_are_marked_without_snakemakes_records(done: Path, restore
     """The tables themselves compare fingerprints: Snakemake's records can be lost or overridden."""
     edit(restore("peft_lib/methods/c3la.py"), "link.index % len(starts)", "(link.index + 1) % len(starts)")
     config = ["--config", "results/tables/tiny/study.json", "--out-dir", str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "workflow_scripts.tables", *config], cwd=done, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.tables", *config], cwd=done, check=True, capture_output=True
+    )
     cells = pq.read_table(tmp_path / "table2.parquet").to_pylist()
     status = {c["method"]: c["status"] for c in cells if c["method"] in ("lora", "fft", "c3la")}
     assert status == {"lora": "ok", "fft": "ok", "c3la": "stale"}
