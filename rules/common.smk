@@ -8,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import launcher, train_arguments
 from peft_lib.study.loading import read_yaml
-from peft_lib.study.plan import plan_study, prepared_folder
+from peft_lib.study.plan import prepared_folder
+from peft_lib.study.planning import plan_study
 from peft_lib.study.problems import StudyError
 
 

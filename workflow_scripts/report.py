@@ -9,7 +9,7 @@ from pathlib import Path
 
 from peft_lib.report.build import TEMPLATES, build_report
 from peft_lib.study.loading import read_yaml
-from peft_lib.study.plan import plan_study
+from peft_lib.study.planning import plan_study
 
 
 def main(arguments: list[str] | None = None) -> int:

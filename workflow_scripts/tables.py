@@ -13,7 +13,7 @@ from peft_lib.results.cells import write_cells
 from peft_lib.results.collect import collect
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.loading import read_yaml
-from peft_lib.study.plan import plan_study
+from peft_lib.study.planning import plan_study
 
 
 def main(arguments: list[str] | None = None) -> int:

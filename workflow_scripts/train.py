@@ -35,7 +35,7 @@ def from_study(options: argparse.Namespace) -> None:
     """Fills in what the workflow would have passed."""
     from peft_lib.study.launch import train_arguments
     from peft_lib.study.loading import read_yaml
-    from peft_lib.study.plan import plan_study
+    from peft_lib.study.planning import plan_study
 
     data, lines = read_yaml(options.study)
     plan = plan_study(data, lines=lines, source=options.study)

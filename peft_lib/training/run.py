@@ -3,12 +3,10 @@
 import json
 import math
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,6 +33,7 @@ from peft_lib.training import machine
 from peft_lib.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from peft_lib.training.evaluation import DIRECTION, Evaluation, evaluate, predictions, to_device
 from peft_lib.training.optimizer import build_optimizer, clear_state, load_state_tensors, set_lr, state_tensors
+from peft_lib.training.record import identity_columns, machine_columns, now
 from peft_lib.training.schedule import lr_factor
 
 PHASES = ("setup", "train", "eval", "save")
@@ -185,7 +184,7 @@ class _Run:
             machine.versions(),
             self.adapter.execution,
         ]
-        self.progress = Progress(json.dumps(identity), started=_now())
+        self.progress = Progress(json.dumps(identity), started=now())
         self.selected: Snapshot | None = None
         if self.accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.accelerator.device)
@@ -373,26 +372,18 @@ class _Run:
             write_delta(self.out_dir / "delta.safetensors", facts, {k: s for k, s in kept.items() if s is not None})
             write_rows(self.out_dir / "epochs.parquet", progress.rows, EPOCHS)
             write_rows(self.out_dir / "predictions.parquet", found, PREDICTIONS)
-        commit, dirty = machine.git_state()
-        device = self.accelerator.device
-        metric = self.inputs.dataset.metric
-        wall = sum(self.seconds[p] for p in PHASES)
+        seconds, rows = self.seconds, self.rows
         row = {
-            "run_id": spec.run_id, "spec": spec.canonical, "model": spec.model.id, "dataset": spec.dataset.id,
-            "method": spec.method, "seed": spec.seed, "execution": self.adapter.execution, "status": status,
-            "reason": reason, "metric": metric, "metric_direction": DIRECTION[metric], "epochs": progress.epoch,
-            "steps": progress.step, "n_train": len(self.rows["train"]), "n_validation": len(self.rows["validation"]),
-            "n_test": len(self.rows["test"]), "trainable_parameters": self.counts["trainable"],
-            "adapter_parameters": self.counts["adapter"], "head_parameters": self.counts["head"],
-            "total_parameters": self.counts["total"],
-            "samples_per_s": progress.epoch * len(self.rows["train"]) / self.seconds["train"] if status == "ok" else None,
-            "wall_s": wall, **{f"{p}_s": self.seconds[p] for p in PHASES},
-            "cpu_s": self.seconds["cpu"] + time.process_time() - self.cpu_start,
-            **machine.memory_peaks(device), "device": device.type, "device_name": machine.device_name(device),
+            **identity_columns(spec, self.inputs.dataset), **machine_columns(self.accelerator.device),
+            "status": status, "reason": reason, "execution": self.adapter.execution,
+            "epochs": progress.epoch, "steps": progress.step, "attempts": progress.attempts, "started": progress.started,
+            **{f"n_{split}": len(rows[split]) for split in rows},
+            **{f"{kind}_parameters": count for kind, count in self.counts.items()},
+            "samples_per_s": progress.epoch * len(rows["train"]) / seconds["train"] if status == "ok" else None,
+            "wall_s": sum(seconds[p] for p in PHASES), **{f"{p}_s": seconds[p] for p in PHASES},
+            "cpu_s": seconds["cpu"] + time.process_time() - self.cpu_start,
             "threads": self.execution.threads, "processes": self.accelerator.num_processes,
-            "attempts": progress.attempts, "versions": machine.versions(), "git_commit": commit, "git_dirty": dirty,
             "fingerprint": self.inputs.fingerprint, "data_sha256": self.data.manifest["sha256"],
-            "host": socket.gethostname(), "started": progress.started, "finished": _now(),
             "command": self.inputs.command, **columns,
         }  # fmt: skip
         write_rows(self.out_dir / "result.parquet", [row], RESULT)
@@ -402,7 +393,3 @@ class _Run:
 def _is_out_of_memory(error: BaseException) -> bool:
     """CUDA raises its own type; the CPU allocator raises a plain RuntimeError with this text."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

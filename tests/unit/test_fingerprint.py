@@ -64,7 +64,7 @@ def test_shared_code_reaches_all(package: Path) -> None:
         ("layers/links.py", "import torch\n", "# a comment\n\nimport torch\n"),
         ("methods/lora.py", '"""LoRA:', '"""LoRA, reworded:'),
         ("layers/adapted.py", "        return y\n", "\n        return (y)\n"),
-        ("study/plan.py", "def runs_by_grid", "def runs_of_grid"),
+        ("study/plan.py", "def prepared_folder", "def folder_of_prepared"),
         ("report/__init__.py", '"""', '"""More. '),
         ("data/clutrr_stories.py", "import numpy as np", "import numpy as np  # fine"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peft_lib.study.loading import parse_study, read_yaml
-from peft_lib.study.plan import plan_study
+from peft_lib.study.planning import plan_study
 from peft_lib.study.problems import StudyError
 from tests.runs import ROOT, TINY, tiny_plan
 
