@@ -28,16 +28,17 @@ def train_arguments(plan: Plan, run_id: str) -> list[str]:
 
 
 def launcher(plan: Plan) -> list[str]:
-    """How a run is started: through `accelerate launch` where a GPU or several processes are meant.
+    """How a run is started: through `accelerate launch` where a GPU is meant, through torchrun for several CPU processes
+    (Accelerate's launcher starts those with MPI only; inside, Accelerate finds them either way).
 
     A single process on a CPU starts directly, which saves the launcher's 7 CPU-seconds.
     """
     study = plan.study
-    if study.device != "cuda" and study.processes == 1:
-        return ["python", "-m", "workflow_scripts.train"]
-    cpu = ["--cpu"] if study.device == "cpu" else []
-    return [
-        "accelerate", "launch", "--num_processes", str(study.processes), "--num_machines", "1", "--dynamo_backend", "no",
-        "--mixed_precision", "no", "--num_cpu_threads_per_process", str(study.threads), *cpu,
-        *(["--multi_gpu"] if study.processes > 1 and not cpu else []), "--module", "workflow_scripts.train",
-    ]  # fmt: skip
+    count, module = str(study.processes), "workflow_scripts.train"
+    if study.device == "cuda" or (study.device == "auto" and study.processes > 1):
+        flags = ["--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"]
+        several = ["--multi_gpu"] if study.processes > 1 else []
+        return ["accelerate", "launch", "--num_processes", count, *flags, *several, "--module", module]
+    if study.processes > 1:
+        return ["torchrun", "--standalone", "--nproc_per_node", count, "--module", module]
+    return ["python", "-m", module]
