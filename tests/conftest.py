@@ -38,7 +38,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def mirror_folder() -> Path | None:
-    """The data mirror (docs/testing.md), or None."""
+    """The data mirror, or None."""
     candidates = [os.environ.get("BEYOND_LORA_MIRROR"), ROOT.parent / "shared" / "hub_mirror"]
     return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
 

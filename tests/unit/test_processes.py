@@ -21,7 +21,9 @@ def test_two_processes_train_the_run_of_one(method: str, tmp_path: Path, resourc
     command = launcher(tiny_plan(processes=2))
     command = [str(Path(sys.executable).parent / command[0]), *command[1:], "--spec", spec.canonical]
     command += ["--models", "tests/workflow/models.yaml", "--resources", str(resources), "--device", "cpu"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "two")], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "two")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     both = pq.read_table(tmp_path / "two/result.parquet").to_pylist()[0]
     assert both["processes"] == 2 and both["steps"] == alone["steps"] == 10
