@@ -175,7 +175,7 @@ class _Run:
         self.counts = self.adapter.counts()
         optimizer = build_optimizer(self.adapter, spec)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.per_epoch = math.ceil(len(self.rows["train"]) / spec.batch_size)
+        self.total_steps = spec.epochs * math.ceil(len(self.rows["train"]) / spec.batch_size)
         self.resets = chain_resets(spec) if method.chains else ()
         identity = [
             spec.canonical,
@@ -235,11 +235,7 @@ class _Run:
             validation = self.evaluate("validation")
         facts = [
             ("train", "loss", running),
-            (
-                "train",
-                "lr",
-                self.spec.lr * lr_factor(self.spec, self.progress.step - 1, self.per_epoch * self.spec.epochs),
-            ),
+            ("train", "lr", self.spec.lr * lr_factor(self.spec, self.progress.step - 1, self.total_steps)),
             ("train", "link", float(self.adapter.links - 1)),
             ("validation", "loss", validation.loss),
             ("validation", self.inputs.dataset.metric, validation.metric),
@@ -262,7 +258,6 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         """Trains on every item once; returns the mean train-mode loss over the items, in nats."""
         spec, rows = self.spec, self.rows["train"]
-        total_steps = self.per_epoch * spec.epochs
         order = rows[torch.randperm(len(rows), generator=generator(spec.seed, "order", epoch)).numpy()]
         # dropout is the only consumer of the global generator, and starts anew in every epoch and process
         torch.manual_seed(derive_seed(spec.seed, "dropout", epoch, self.accelerator.process_index))
@@ -270,7 +265,7 @@ class _Run:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
         self.model.train()
         for start in range(0, len(order), spec.batch_size):
-            set_lr(self.optimizer, lr_factor(spec, self.progress.step, total_steps))
+            set_lr(self.optimizer, lr_factor(spec, self.progress.step, self.total_steps))
             loss_sum += self.step(order[start : start + spec.batch_size])
             if spec.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(parameters, spec.clip_norm)
@@ -284,10 +279,8 @@ class _Run:
 
         Each process takes every n-th row. DDP averages gradients over processes, hence the factor num_processes.
         """
-        world, mine = (
-            self.accelerator.num_processes,
-            batch_rows[self.accelerator.process_index :: self.accelerator.num_processes],
-        )
+        world = self.accelerator.num_processes
+        mine = batch_rows[self.accelerator.process_index :: world]
         weight = world / len(batch_rows)
         if len(mine) == 0:  # a last batch smaller than the number of processes: DDP still expects a backward pass
             mine, weight = batch_rows[:1], 0.0
