@@ -80,6 +80,7 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     _check(spec, inputs)
+    get_backbone(inputs.model.backbone)  # imports the model's library now: that time is not the run's
     accelerator = _accelerator(spec, execution)
     lock = FileLock(out_dir / ".lock", timeout=0)
     try:
