@@ -15,7 +15,7 @@ rule fetch_model:
         runtime=30,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS["models"],
+        catalog=CATALOGS.models,
     message:
         "Fetching the weights of {wildcards.model}"
     shell:
@@ -45,7 +45,7 @@ rule prepare:
             if PLAN.models[w.model].modality == "text"
             else "--image-size"
         ),
-        catalogs=f"--models {CATALOGS['models']} --datasets {CATALOGS['datasets']}",
+        catalogs=f"--models {CATALOGS.models} --datasets {CATALOGS.datasets}",
     message:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
@@ -73,7 +73,7 @@ rule pretrain:
         cpus_per_task=PLAN.study.threads,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS["models"],
+        catalog=CATALOGS.models,
         prepared=subpath(input[0], parent=True),
         threads=PLAN.study.threads,
     message:

@@ -35,10 +35,7 @@ PREPARED = PLAN.prepared
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
-CATALOGS = {
-    "models": PLAN.study.catalogs.get("models", "config/models.yaml"),
-    "datasets": PLAN.study.catalogs.get("datasets", "config/datasets.yaml"),
-}
+CATALOGS = PLAN.study.catalogs
 
 
 def one_of(names):

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from peft_lib.report.build import TEMPLATES, build_report
-from peft_lib.study.loading import read_yaml
-from peft_lib.study.planning import plan_study
+from peft_lib.study.planning import plan_file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,8 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder of the report")
     parser.add_argument("--templates", default=TEMPLATES, type=Path)
     options = parser.parse_args(arguments)
-    data, lines = read_yaml(options.config)
-    plan = plan_study(data, options.root, lines, options.config)
+    plan = plan_file(options.config, options.root)
     build_report(plan, options.results, options.tables, options.out, options.templates)
     return 0
 

@@ -12,8 +12,7 @@ from peft_lib.results.artefacts import build
 from peft_lib.results.cells import write_cells
 from peft_lib.results.collect import collect
 from peft_lib.results.published import REFERENCE
-from peft_lib.study.loading import read_yaml
-from peft_lib.study.planning import plan_study
+from peft_lib.study.planning import plan_file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.artefact is None) != (options.out is None) or (options.artefact is None) == (options.out_dir is None):
         parser.error("give either --out-dir, or --artefact together with --out")
-    data, lines = read_yaml(options.config)
-    plan = plan_study(data, options.root, lines, options.config)
+    plan = plan_file(options.config, options.root)
     wanted = {a.id: a for a in plan.study.artefacts}
     if options.artefact is not None and options.artefact not in wanted:
         parser.error(f"--artefact {options.artefact!r}: the study has {', '.join(wanted) or 'no artefact'}")

@@ -34,11 +34,9 @@ def arguments() -> argparse.Namespace:
 def from_study(options: argparse.Namespace) -> None:
     """Fills in what the workflow would have passed."""
     from peft_lib.study.launch import train_arguments
-    from peft_lib.study.loading import read_yaml
-    from peft_lib.study.planning import plan_study
+    from peft_lib.study.planning import plan_file
 
-    data, lines = read_yaml(options.study)
-    plan = plan_study(data, lines=lines, source=options.study)
+    plan = plan_file(options.study)
     found = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
     if len(found) != 1:
         raise SystemExit(

@@ -1,6 +1,7 @@
 """Reading a prepared data set in a run: rows in memory as arrays, batches as tensors."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ class PreparedDataError(ValueError):
     """A prepared folder that is incomplete or is not what its manifest says."""
 
 
-class Prepared:
+class Prepared(ABC):
     """One data set in model input form. Common to text and images:
 
     Attributes:
@@ -53,9 +54,9 @@ class Prepared:
         """Row indices marked `part` by the data set itself; empty if it leaves splitting to the run's seed."""
         return np.flatnonzero(np.asarray(self._split_column) == part)
 
+    @abstractmethod
     def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         """CPU tensors of the rows in the given order; classes are in `y`."""
-        raise NotImplementedError("load_prepared returns PreparedText or PreparedImages; use that")
 
 
 class PreparedText(Prepared):

@@ -21,7 +21,6 @@ from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
-FIGURES = ("cost", "curves")
 SWITCHES = {
     "sd": "sd",
     "interval": "95 % interval",

@@ -14,8 +14,6 @@ TASK_METRICS: dict[str, tuple[str, str, float, Direction]] = {
 }
 """Metric of a data set -> label, unit, scale from result.parquet, which direction is better."""
 
-RATIO = Metric("ratio", "", "", "none", digits=2)
-
 
 @dataclass(frozen=True)
 class Quantity(Metric):

@@ -11,8 +11,8 @@ def train_arguments(plan: Plan, run_id: str) -> list[str]:
     method: Method = get_method(spec.method)
     arguments = {
         "--spec": spec.canonical,
-        "--models": study.catalogs.get("models", "config/models.yaml"),
-        "--datasets": study.catalogs.get("datasets", "config/datasets.yaml"),
+        "--models": study.catalogs.models,
+        "--datasets": study.catalogs.datasets,
         "--fingerprint": plan.fingerprint(run_id),
         "--device": study.device,
         "--threads": str(study.threads),

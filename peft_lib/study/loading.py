@@ -91,8 +91,7 @@ def problems_of(
             remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
         elif item["type"] == "missing":
             rule, remedy = "required field is absent", "add it"
-        line = next((lines[p] for p in _parents(location) if p in lines), None)
-        found.append(Problem(path, item["input"], rule, remedy, line))
+        found.append(Problem(path, item["input"], rule, remedy, line_of(location, lines)))
     return found
 
 
@@ -101,9 +100,10 @@ def _is_tag(part: str | int) -> bool:
     return isinstance(part, str) and (part in ("float", "int", "str", "bool", "[key]") or "[" in part or "(" in part)
 
 
-def _parents(location: tuple[str | int, ...]) -> Iterator[str]:
-    for length in range(len(location), -1, -1):
-        yield dotted(location[:length])
+def line_of(location: tuple[str | int, ...], lines: Lines) -> int | None:
+    """Line of a location in the file, or of the nearest thing around it that the file has."""
+    paths = (dotted(location[:length]) for length in range(len(location), -1, -1))
+    return next((lines[path] for path in paths if path in lines), None)
 
 
 def _known_keys(model: Any, location: tuple[str | int, ...]) -> list[str]:

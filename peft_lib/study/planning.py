@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import get_method, load_plugin
-from peft_lib.study.loading import Lines, dotted, load_datasets, load_models, parse_study, problems_of
+from peft_lib.study.loading import (
+    Lines,
+    dotted,
+    line_of,
+    load_datasets,
+    load_models,
+    parse_study,
+    problems_of,
+    read_yaml,
+)
 from peft_lib.study.plan import CHAIN_FIELDS, FACTOR_FIELDS, Plan, Point
 from peft_lib.study.problems import Problem, StudyError
 from peft_lib.study.schema import Artefact, Grid, Settings, Study, resolve_alpha
@@ -22,9 +31,15 @@ def plan_study(
     """Expands and checks a study. Raises StudyError with all problems; needs no torch and no weight."""
     study = parse_study(data, lines, source)
     root = Path(root)
-    models = load_models(root / study.catalogs.get("models", "config/models.yaml"))
-    datasets = load_datasets(root / study.catalogs.get("datasets", "config/datasets.yaml"))
+    models = load_models(root / study.catalogs.models)
+    datasets = load_datasets(root / study.catalogs.datasets)
     return _Planner(study, models, datasets, root, lines or {}, source).plan()
+
+
+def plan_file(path: Path | str, root: Path | str = ".") -> Plan:
+    """The plan of a study file (YAML or JSON); see `plan_study`."""
+    data, lines = read_yaml(path)
+    return plan_study(data, root, lines, str(path))
 
 
 class _Planner:
@@ -60,15 +75,7 @@ class _Planner:
 
     def problem(self, location: tuple[str | int, ...], value: object, rule: str, remedy: str) -> None:
         path = dotted(location)
-        line = next(
-            (
-                self.lines[dotted(location[:n])]
-                for n in range(len(location), 0, -1)
-                if dotted(location[:n]) in self.lines
-            ),
-            None,
-        )
-        self.problems.setdefault((path, rule), Problem(path, value, rule, remedy, line))
+        self.problems.setdefault((path, rule), Problem(path, value, rule, remedy, line_of(location, self.lines)))
 
     def stop_on_problems(self) -> None:
         if self.problems:

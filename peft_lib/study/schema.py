@@ -153,6 +153,13 @@ class Artefact(Frozen):
         return self
 
 
+class Catalogs(Frozen):
+    """Files with the models and data sets that a study may name, relative to the repository root."""
+
+    models: str = "config/models.yaml"
+    datasets: str = "config/datasets.yaml"
+
+
 class Study(Frozen):
     """A study file."""
 
@@ -160,9 +167,7 @@ class Study(Frozen):
     title: str = Field(min_length=1)
     question: str = Field(min_length=1, description="the study in one sentence; opens the report")
     schema_version: Literal[1] = 1
-    catalogs: dict[Literal["models", "datasets"], str] = Field(
-        {"models": "config/models.yaml", "datasets": "config/datasets.yaml"}, validate_default=True
-    )
+    catalogs: Catalogs = Catalogs()
     plugins: tuple[str, ...] = Field((), description="Python files with further methods")
     threads: int = Field(
         1, ge=1, le=64, description="processor threads of a run: bits depend on it, so the study fixes it"

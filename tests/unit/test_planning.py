@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peft_lib.study.loading import parse_study, read_yaml
-from peft_lib.study.planning import plan_study
+from peft_lib.study.planning import plan_file
 from peft_lib.study.problems import StudyError
 from tests.runs import ROOT, TINY, tiny_plan
 
@@ -125,8 +125,7 @@ def test_every_shipped_study_plans() -> None:
     catalogs = {"models.yaml", "datasets.yaml"}
     studies = [ROOT / "config.yaml", *(p for p in (ROOT / "config").rglob("*.yaml") if p.name not in catalogs), TINY]
     for path in studies:
-        data, lines = read_yaml(path)
-        assert plan_study(data, ROOT, lines, str(path)).runs
+        assert plan_file(path, ROOT).runs
 
 
 def test_planning_needs_no_torch() -> None:
