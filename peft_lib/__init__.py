@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
 
         return adapt
     if name == "read_delta":
-        from peft_lib.layers.delta import read_delta
+        from peft_lib.layers.delta_file import read_delta
 
         return read_delta
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import launcher, train_arguments
 from peft_lib.study.loading import read_yaml
 from peft_lib.study.plan import prepared_folder
-from peft_lib.study.planning import plan_study
+from peft_lib.study.expand import plan_study
 from peft_lib.study.problems import StudyError
 
 

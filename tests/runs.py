@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 
 from peft_lib.data.prepare import prepare
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.expand import plan_study
 from peft_lib.study.loading import load_datasets, load_models, read_yaml
 from peft_lib.study.plan import Plan
-from peft_lib.study.planning import plan_study
 from peft_lib.study.spec import RunSpec
 from peft_lib.training.pretrain import pretrain
 from peft_lib.training.run import Execution, Inputs, train

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from peft_lib.report.build import TEMPLATES, build_report
-from peft_lib.study.planning import plan_file
+from peft_lib.study.expand import plan_file
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from peft_lib.results.artefacts import build
 from peft_lib.results.cells import write_cells
 from peft_lib.results.collect import collect
 from peft_lib.results.published import REFERENCE
-from peft_lib.study.planning import plan_file
+from peft_lib.study.expand import plan_file
 
 
 def main(arguments: list[str] | None = None) -> int:

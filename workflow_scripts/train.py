@@ -33,8 +33,8 @@ def arguments() -> argparse.Namespace:
 
 def from_study(options: argparse.Namespace) -> None:
     """Fills in what the workflow would have passed."""
+    from peft_lib.study.expand import plan_file
     from peft_lib.study.launch import train_arguments
-    from peft_lib.study.planning import plan_file
 
     plan = plan_file(options.study)
     found = [run_id for run_id in plan.runs if run_id.startswith(options.run)]

@@ -4,12 +4,13 @@ The name is imported when asked for. A static import or a table of modules here 
 fingerprint of every run.
 """
 
-import difflib
 import importlib
 import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
+
+from peft_lib.names import did_you_mean
 
 
 class UnknownModuleError(ValueError):
@@ -31,8 +32,7 @@ def load_module(package: str, name: str, marker: str, kind: str) -> ModuleType:
     """Imports `package.name`; raises UnknownModuleError, with near names, unless that file defines `marker`."""
     names = available(package, marker)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f" Did you mean: {', '.join(near)}?" if near else ""
+        hint = did_you_mean(name, names)
         raise UnknownModuleError(
             f"Unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}. "
             f"A new one is a file {package.replace('.', '/')}/{name}.py that defines {marker}."

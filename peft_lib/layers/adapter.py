@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peft_lib.layers.adapted import AdaptedLinear
-from peft_lib.layers.delta import Delta, DeltaError, Snapshot, read_delta, write_delta
+from peft_lib.layers.delta_file import Delta, DeltaError, Snapshot, read_delta, write_delta
+from peft_lib.layers.linear import AdaptedLinear
 from peft_lib.layers.place import Place
 from peft_lib.layers.targets import Target, TargetError, resolve_targets
 from peft_lib.methods.method import Method

@@ -1,12 +1,12 @@
 """Targets: adapted places as (module path, output slice), and one view of a weight for all kinds of linears."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from peft_lib.names import did_you_mean
 from peft_lib.study.catalogs import Shape
 
 
@@ -78,11 +78,10 @@ def resolve_targets(
             matched.add(target)
             found.append(_checked(Target(path, target.rows), module))
     if missing := [t.key for t in names if t not in matched]:
-        near = difflib.get_close_matches(missing[0], {p.rpartition(".")[2] for p in linears}, n=4, cutoff=0.3)
-        hint = f"; near names: {', '.join(near)}" if near else ""
+        hint = did_you_mean(missing[0], sorted({p.rpartition(".")[2] for p in linears}))
         where = "path outside the head" if head else "path"
         raise TargetError(
-            f"targets {missing}: no linear module's {where} ends so{hint}. List them with model.named_modules()"
+            f"targets {missing}: no linear module's {where} ends so.{hint} List them with model.named_modules()"
         )
     _check_apart(found)
     _check_not_shared(model, found)

@@ -33,4 +33,5 @@ METHOD = Method(
     chains=True,
     column_sparse=True,
     options=C3laOptions,
+    dense_parent="rac_lora",
 )

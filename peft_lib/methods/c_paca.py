@@ -18,4 +18,5 @@ METHOD = Method(
     column_sparse=True,
     options=SparseChainOptions,
     default_execution="inplace",
+    twin="r_c3la",
 )

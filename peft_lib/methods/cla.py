@@ -20,4 +20,5 @@ METHOD = Method(
     trains=("B",),
     start=start,
     column_sparse=True,
+    dense_parent="asym_lora",
 )

@@ -13,4 +13,5 @@ METHOD = Method(
     start=start,
     column_sparse=True,
     default_execution="inplace",
+    twin="cla",
 )

@@ -13,4 +13,5 @@ METHOD = Method(
     family="baseline",
     trains=(),
     exports_to_peft=False,
+    floor=True,
 )

@@ -20,7 +20,9 @@ METHOD_API = 1
 
 Factor = Literal["A", "B", "P", "backbone"]
 Family = Literal["baseline", "past", "present", "future", "paca"]
-LrGroup = Literal["fft", "lora", "asym"]
+
+FACTOR_SETTINGS = frozenset({"rank", "alpha", "scaling", "targets"})
+CHAIN_SETTINGS = frozenset({"chain_period", "chain_count", "chain_spread", "optimizer_reset"})
 
 
 class MethodError(ValueError):
@@ -99,13 +101,21 @@ class Method:
     column_sparse: bool = False
     """`start` returns Columns (for every option that does not say otherwise): gather and inplace are valid."""
     options: type[BaseModel] = Options
-    lr_group: LrGroup = "asym"
-    """Which of Table 7's three learning rates applies: fft, lora (A and B train), asym (B alone trains)."""
+    lr_group: str = "asym"
+    """Which learning rate applies: Table 7's fft, lora (A and B train) or asym (B alone trains), or a group of one's own."""
+    default_lr: float | None = None
+    """The learning rate where a study sets none."""
     lr_multipliers: Callable[[Any], Mapping[str, float]] = _no_multipliers
     """Factor name -> multiple of the run's learning rate (LoRA+)."""
     default_execution: Literal["dense", "gather", "inplace"] | None = None
     """None: gather where the selector is sparse, dense elsewhere."""
     exports_to_peft: bool = True
+    twin: str | None = None
+    """Id of the method with the same steps up to rounding, on the same selection (PROTOCOL 13.40)."""
+    dense_parent: str | None = None
+    """Id of the method that this one is with a selector in place of a random A."""
+    floor: bool = False
+    """Adapts nothing: what every other method has to beat."""
     html: str = ""
     latex: str = ""
     api: int = METHOD_API
@@ -127,6 +137,17 @@ class Method:
     @property
     def has_factors(self) -> bool:
         return self.start is not None
+
+    @property
+    def sparse(self) -> bool:
+        """One of the paper's sparse adapters: B alone trains, on selected columns."""
+        return self.column_sparse and "B" in self.trains
+
+    def uses(self, setting: str) -> bool:
+        """Whether a setting of a study can change this method's numbers; what cannot is left out of its specs."""
+        if setting in FACTOR_SETTINGS:
+            return self.has_factors
+        return self.chains if setting in CHAIN_SETTINGS else True
 
     def parse_options(self, values: Mapping[str, object]) -> BaseModel:
         """Validated options. Raises pydantic.ValidationError for unknown keys and bad values."""

@@ -20,4 +20,5 @@ METHOD = Method(
     column_sparse=True,
     options=SparseSelectorOptions,
     default_execution="inplace",
+    twin="r_cla",
 )

@@ -20,4 +20,5 @@ METHOD = Method(
     chains=True,
     column_sparse=True,
     options=ChainOptions,
+    dense_parent="rac_lora",
 )

@@ -22,4 +22,5 @@ METHOD = Method(
     start=start,
     column_sparse=True,
     options=SelectorOptions,
+    dense_parent="asym_lora",
 )

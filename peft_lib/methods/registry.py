@@ -3,7 +3,6 @@
 No list of names is kept in code: a new file is a new method, and no other method's fingerprint changes with it.
 """
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import peft_lib.methods as package
 from peft_lib.methods.method import Method, MethodError
+from peft_lib.names import did_you_mean
 
 _plugins: dict[str, tuple[Method, Path | None]] = {}
 
@@ -27,8 +27,7 @@ def get_method(method_id: str) -> Method:
         return _plugins[method_id][0]
     if method_id in _builtin_files():
         return importlib.import_module(f"{package.__name__}.{method_id}").METHOD
-    near = difflib.get_close_matches(str(method_id), available(), n=3, cutoff=0.4)
-    hint = f" Did you mean: {', '.join(near)}?" if near else ""
+    hint = did_you_mean(method_id, available())
     raise MethodError(f"Unknown method {method_id!r}.{hint} Available: {', '.join(available())}")
 
 

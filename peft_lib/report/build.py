@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from peft_lib.files import atomic_path, write_text
-from peft_lib.report import facts, latex_tables, twins
+from peft_lib.report import facts, latex_tables, table_files
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
@@ -81,9 +81,9 @@ def build_report(plan: Plan, results: Path, tables: Path, out: Path, templates: 
     _write_latex(plan, runs, sections, out, templates)
     for section in sections:
         name = section.artefact.id
-        twins.write_csv(out / "tables" / f"{name}.csv", cells[name])
-        twins.write_json(out / "tables" / f"{name}.json", section.artefact, cells[name])
-    twins.write_all(out / "cells.json", plan.study, cells)
+        table_files.write_csv(out / "tables" / f"{name}.csv", cells[name])
+        table_files.write_json(out / "tables" / f"{name}.json", section.artefact, cells[name])
+    table_files.write_all(out / "cells.json", plan.study, cells)
 
 
 def _write_html(

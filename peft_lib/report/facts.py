@@ -7,15 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from peft_lib.methods.registry import get_method
 from peft_lib.report.figures import task_name
 from peft_lib.report.markup import plain_name
 from peft_lib.results.artefacts.parameters import counts
 from peft_lib.results.collect import RECORDED
-from peft_lib.results.quantities import quantity
 from peft_lib.study.plan import Plan, Point
+from peft_lib.study.quantities import quantity
 
-TWINS = {"paca": "r_cla", "d_paca": "cla", "c_paca": "r_c3la"}
-"""With the same selectors the two are one method up to rounding (PROTOCOL 13.40)."""
 STATUSES = (*RECORDED, "stale", "missing", "unreadable")
 
 
@@ -59,7 +58,7 @@ def _column(runs: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
-    """All pairs of ok runs of PaCA methods and their twins."""
+    """All pairs of ok runs of methods that are one up to rounding (`Method.twin`)."""
     found: dict[tuple, Point] = {}
     for points in plan.points.values():
         for p in points:
@@ -67,13 +66,13 @@ def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
     scores = _column(runs, "test_metric")
     pairs = []
     for (model, dataset, method, seed, varied), point in found.items():
-        other = found.get((model, dataset, TWINS.get(method), seed, varied))
+        other = found.get((model, dataset, get_method(method).twin, seed, varied))
         if other is None or not all(runs.loc[p.run_id, "status"] == "ok" for p in (point, other)):
             continue
-        what = quantity("test_metric", plan, dataset)
+        what = quantity("test_metric", plan.datasets[dataset].metric)
         a, b = (what.scale * float(scores[p.run_id]) for p in (point, other))
         task = task_name(plan, model, dataset, ", ".join(f"{k} {v}" for k, v in varied))
-        pairs.append(Twin(task, plain_name(method), plain_name(TWINS[method]), seed, a, b, what.unit))
+        pairs.append(Twin(task, plain_name(method), plain_name(other.method), seed, a, b, what.unit))
     return pairs
 
 

@@ -13,9 +13,8 @@ from peft_lib.report import style
 from peft_lib.report.markup import plain_name
 from peft_lib.report.tables import FAMILIES
 from peft_lib.results.cells import Cell
-from peft_lib.results.quantities import quantity
-from peft_lib.study.metrics import METRICS
 from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import QUANTITIES, quantity
 from peft_lib.study.schema import Artefact
 
 Task = tuple[str, str, str]
@@ -71,8 +70,8 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         away = _far_below(points)
         _scatter(axes, [p for p in points if p not in away])
         axes.set_title(task_name(plan, *task))
-        axes.set_xlabel(_axis_label(METRICS[artefact.cost].label, points[0][0].unit))
-        axes.set_ylabel(_axis_label(quantity(artefact.metric, plan, task[1]).label, points[0][1].unit))
+        axes.set_xlabel(_axis_label(QUANTITIES[artefact.cost].label, points[0][0].unit))
+        axes.set_ylabel(_axis_label(quantity(artefact.metric, plan.datasets[task[1]].metric).label, points[0][1].unit))
         floors = [(plain_name(y.column), y.number) for _, y in away] + _majority(cells, task)
         _floor_lines(axes, floors)
         best = min((y for _, y in points), key=lambda y: y.rank_in_row or 99)
@@ -85,7 +84,7 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         for f in shown
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    alt = f"Scatter plot of {METRICS[artefact.metric].label} against {METRICS[artefact.cost].label}. {'. '.join(said)}."
+    alt = f"Scatter plot of {QUANTITIES[artefact.metric].label} against {QUANTITIES[artefact.cost].label}. {'. '.join(said)}."
     return [_save(figure, folder, artefact.id, alt)]
 
 

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from peft_lib.methods.registry import get_method
 from peft_lib.report.entries import LONG, fixed
 from peft_lib.report.figures import task_name
 from peft_lib.report.markup import plain_name
 from peft_lib.results.artefacts.marks import goodness
 from peft_lib.results.cells import Cell
-from peft_lib.results.quantities import quantity
 from peft_lib.results.statistics import half_width, intervals_overlap
 from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import quantity
 
 NEAR = 1.0
 """How far below the best a method may be, in the metric's unit, to count as a cheap alternative."""
-PARENTS = {"cla": "asym_lora", "r_cla": "asym_lora", "c3la": "rac_lora", "r_c3la": "rac_lora"}
-"""Sparse method -> the dense one that it is with a selector in place of a random A."""
 
 
 @dataclass
@@ -48,7 +47,7 @@ def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[
     if not good:
         return TaskFindings(name, "No method has a result yet.")
     best = good[0]
-    what = quantity(best.metric, plan, best.dataset)
+    what = quantity(best.metric, plan.datasets[best.dataset].metric)
     ties = [c for c in good[1:] if goodness(c) == goodness(best)]
     leaders = _and([_name(c.column) for c in (best, *ties)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
@@ -114,7 +113,8 @@ def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | Non
 
 def _parents(good: list[Cell]) -> str | None:
     found = {c.column: c for c in good}
-    pairs = [(found[a], found[b]) for a, b in PARENTS.items() if a in found and b in found]
+    parents = {name: get_method(name).dense_parent for name in found}
+    pairs = [(found[name], found[parent]) for name, parent in parents.items() if parent in found]
     if not pairs:
         return None
     parts = [
@@ -130,7 +130,7 @@ def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
         above = sum(goodness(c) > goodness(floor) for c in good)
         share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
         parts.append(f"{share} methods beat the majority class ({_value(floor)})")
-    head = next((c for c in good if c.column == "head_only"), None)
+    head = next((c for c in good if get_method(c.column).floor), None)
     others = [c for c in good if c is not head]
     if head and others:
         above = sum(goodness(c) > goodness(head) for c in others)

@@ -11,8 +11,8 @@ from peft_lib.report.entries import LONG, fixed
 from peft_lib.report.figures import task_name
 from peft_lib.report.markup import plain_name
 from peft_lib.results.artefacts.context import number
-from peft_lib.results.quantities import quantity
-from peft_lib.study.plan import CHAIN_FIELDS, FACTOR_FIELDS, Plan
+from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import quantity
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def run_details(plan: Plan, runs: pd.DataFrame) -> dict[str, list[RunDetails]]:
 
 def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:
     spec = plan.runs[run_id]
-    what = quantity("test_metric", plan, spec.dataset.id)
+    what = quantity("test_metric", plan.datasets[spec.dataset.id].metric)
     settings = {k: v for k, v in spec.model_dump(exclude_none=True).items() if _says_something(k, spec.method)}
     sources = plan.provenance.get(run_id, {})
     short = {k: _text(v) + (f"  ({sources[k]})" if k in sources else "") for k, v in settings.items() if v != {}}
@@ -63,9 +63,7 @@ def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:
 
 def _says_something(setting: str, method_id: str) -> bool:
     """Whether a setting is worth a line: not what the run's name says, nor what its method has no use for."""
-    method = get_method(method_id)
-    unused = (() if method.has_factors else FACTOR_FIELDS) + (() if method.chains else CHAIN_FIELDS)
-    return setting not in ("model", "dataset", "method", "seed", *unused)
+    return setting not in ("model", "dataset", "method", "seed") and get_method(method_id).uses(setting)
 
 
 def _facts(row: pd.Series) -> dict[str, str]:

@@ -9,8 +9,8 @@ from peft_lib.report.entries import SINGLE, entry
 from peft_lib.report.markup import plain_name
 from peft_lib.report.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.results.cells import Cell
-from peft_lib.study.metrics import METRICS
 from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.schema import Artefact
 
 FAMILIES = {"baseline": "Baseline", "past": "Past", "present": "Present", "future": "Sparse (future)", "paca": "PaCA"}
@@ -77,9 +77,9 @@ def by_method(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnote
 def _panel_label(panel: str, cell: Cell) -> str:
     if panel == "trainable_pct":
         return "trained, % of model + A + B"
-    if panel not in METRICS:
+    if panel not in QUANTITIES:
         return ""
-    label = METRICS[panel].label
+    label = QUANTITIES[panel].label
     return f"{label} ({cell.unit})" if cell.unit else label
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from peft_lib.results.schemas import EPOCHS, RESULT, read_rows
+from peft_lib.run_files import EPOCHS, RESULT, read_rows
 from peft_lib.study.plan import Plan
 
 RECORDED = ("ok", "diverged", "out_of_memory")

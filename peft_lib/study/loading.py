@@ -1,6 +1,5 @@
 """Reading YAML files into validated records; every problem is found before any is reported."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -8,6 +7,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, Entry, ModelEntry
 from peft_lib.study.problems import Problem, StudyError
 from peft_lib.study.schema import Study
@@ -86,7 +86,7 @@ def problems_of(
         rule, remedy = item["msg"].removeprefix("Value error, "), "see docs/study.md for this field"
         if item["type"] == "extra_forbidden":
             known = _known_keys(model, item["loc"][:-1])
-            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3)
+            near = near_names(item["loc"][-1], known)
             rule = "unknown key"
             remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known)}"
         elif item["type"] == "missing":

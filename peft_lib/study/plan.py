@@ -11,9 +11,6 @@ from peft_lib.study.fingerprint import PACKAGE, fingerprint
 from peft_lib.study.schema import Study
 from peft_lib.study.spec import RunSpec
 
-FACTOR_FIELDS = ("rank", "alpha", "scaling", "targets")
-CHAIN_FIELDS = ("chain_period", "chain_count", "chain_spread", "optimizer_reset")
-
 
 @dataclass(frozen=True)
 class Point:

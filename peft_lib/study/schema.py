@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from peft_lib.study.catalogs import SAFE_ID, Frozen
-from peft_lib.study.metrics import METRICS
+from peft_lib.study.quantities import QUANTITIES
 
 
 def parse_number(value: Any) -> Any:
@@ -136,7 +136,7 @@ class Artefact(Frozen):
     grid: Id
     title: str = Field(min_length=1)
     caption: str = ""
-    metric: str = Field("test_metric", description="one of peft_lib/study/metrics.py")
+    metric: str = Field("test_metric", description="one of peft_lib/study/quantities.py")
     cost: str = Field("cpu_s", description="quantity on the cost axis (kind cost)")
     rows: str = Field("rank", description="setting along the rows (kind heatmap)")
     columns: str = Field("lr", description="setting along the columns (kind heatmap)")
@@ -148,8 +148,8 @@ class Artefact(Frozen):
     @model_validator(mode="after")
     def _known(self) -> "Artefact":
         for name in (self.metric, self.cost):
-            if name not in METRICS:
-                raise ValueError(f"unknown quantity {name!r}. Use one of {', '.join(METRICS)}")
+            if name not in QUANTITIES:
+                raise ValueError(f"unknown quantity {name!r}. Use one of {', '.join(QUANTITIES)}")
         return self
 
 

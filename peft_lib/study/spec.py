@@ -48,11 +48,6 @@ class RunSpec(Frozen):
     eval_limit: int | None = Field(None, ge=1)
     selection: Literal["val_loss", "val_metric", "last"] = "val_loss"
 
-    @property
-    def scale(self) -> float:
-        """s of W + s B A: alpha / r, or alpha / sqrt(r)."""
-        return self.alpha / (self.rank if self.scaling == "alpha/r" else self.rank**0.5)
-
     @cached_property
     def canonical(self) -> str:
         """Canonical JSON: defaults left out, numbers to 6 significant digits (32 and 32.0 alike), keys sorted."""
@@ -90,21 +85,3 @@ def _canonical(value: Any) -> Any:
         rounded = float(f"{value:.6g}")
         return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
     return value
-
-
-def chain_resets(spec: RunSpec) -> tuple[int, ...]:
-    """Epochs (1-based) before which a chain reset happens; empty without a chain.
-
-    Period N: after the validation of epochs N, 2N, ..., never after the last (PROTOCOL 13.14-15). Count C, as in the
-    release: C resets spread over epochs 2..E, 'late' at 2 + round((E - 2) i / C) for i = 1..C (its DeBERTa code), or
-    'ends' at C evenly spaced epochs from 2 to E, both included (its TinyLlama and Llama code; one reset falls on E).
-    """
-    last = spec.epochs
-    if spec.chain_period is not None:
-        return tuple(range(spec.chain_period + 1, last + 1, spec.chain_period))
-    if spec.chain_count is None or last < 2:
-        return ()
-    count = spec.chain_count
-    if spec.chain_spread == "late" or count == 1:
-        return tuple(sorted({2 + round((last - 2) * i / count) for i in range(1, count + 1)}))
-    return tuple(sorted({2 + round((last - 2) * i / (count - 1)) for i in range(count)}))

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from peft_lib.files import atomic_path
-from peft_lib.layers.delta import Snapshot, pack, unpack
+from peft_lib.layers.delta_file import Snapshot, pack, unpack
 
 CHECKPOINT_VERSION = 1
 

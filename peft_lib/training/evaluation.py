@@ -12,11 +12,11 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.nn import functional as F
 
-from peft_lib.data.prepared import PreparedImages, PreparedText
+from peft_lib.data.batches import PreparedImages, PreparedText
 
 EVAL_BATCH = 128
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": lambda label, prediction: float(np.mean(label == prediction)),
 }
 """Exact over all items, never a mean of batch means. Data set metric -> f(labels, predictions)."""
@@ -62,7 +62,7 @@ def evaluate(
     back = np.argsort(where)
     prediction, score, loss = (np.concatenate([p[i] for p in parts])[back] for i in (1, 2, 3))
     label = data.y[rows]
-    return Evaluation(rows, label, prediction, score, loss, float(loss.mean()), METRICS[metric](label, prediction))
+    return Evaluation(rows, label, prediction, score, loss, float(loss.mean()), MEASURES[metric](label, prediction))
 
 
 def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from peft_lib import seeds
 from peft_lib.backbones.loading import get_backbone
-from peft_lib.data.prepared import Prepared, load_prepared
+from peft_lib.data.batches import Prepared, load_prepared
 from peft_lib.files import atomic_path, sha256_file, write_text
 from peft_lib.study.catalogs import ModelEntry, PretrainRecipe
 

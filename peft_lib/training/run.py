@@ -19,22 +19,22 @@ from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.data.batches import PreparedImages, PreparedText, load_prepared
 from peft_lib.data.loaders import get_loader
-from peft_lib.data.prepared import PreparedImages, PreparedText, load_prepared
 from peft_lib.files import write_text
 from peft_lib.layers.adapter import Adapter, adapt
-from peft_lib.layers.delta import Snapshot, write_delta
+from peft_lib.layers.delta_file import Snapshot, write_delta
 from peft_lib.methods.registry import get_method
-from peft_lib.results.schemas import EPOCHS, PREDICTIONS, RESULT, write_rows
+from peft_lib.run_files import EPOCHS, PREDICTIONS, RESULT, write_rows
 from peft_lib.seeds import derive_seed, generator
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-from peft_lib.study.spec import RunSpec, chain_resets
+from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
 from peft_lib.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from peft_lib.training.evaluation import DIRECTION, Evaluation, evaluate, predictions, to_device
 from peft_lib.training.optimizer import build_optimizer, clear_state, load_state_tensors, set_lr, state_tensors
 from peft_lib.training.record import identity_columns, machine_columns, now
-from peft_lib.training.schedule import lr_factor
+from peft_lib.training.schedule import chain_resets, lr_factor
 
 PHASES = ("setup", "train", "eval", "save")
 

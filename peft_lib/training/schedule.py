@@ -1,4 +1,4 @@
-"""Learning-rate schedule as a pure function of the step, so that a resume needs no scheduler state."""
+"""Learning rate and chain resets as pure functions of the step or epoch, so that a resume needs no scheduler state."""
 
 import math
 
@@ -23,3 +23,21 @@ def lr_factor(spec: RunSpec, step: int, total: int) -> float:
     if spec.schedule == "linear":
         return 1.0 + (floor - 1.0) * progress
     return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def chain_resets(spec: RunSpec) -> tuple[int, ...]:
+    """Epochs (1-based) before which a chain reset happens; empty without a chain.
+
+    Period N: after the validation of epochs N, 2N, ..., never after the last (PROTOCOL 13.14-15). Count C, as in the
+    release: C resets spread over epochs 2..E, 'late' at 2 + round((E - 2) i / C) for i = 1..C (its DeBERTa code), or
+    'ends' at C evenly spaced epochs from 2 to E, both included (its TinyLlama and Llama code; one reset falls on E).
+    """
+    last = spec.epochs
+    if spec.chain_period is not None:
+        return tuple(range(spec.chain_period + 1, last + 1, spec.chain_period))
+    if spec.chain_count is None or last < 2:
+        return ()
+    count = spec.chain_count
+    if spec.chain_spread == "late" or count == 1:
+        return tuple(sorted({2 + round((last - 2) * i / count) for i in range(1, count + 1)}))
+    return tuple(sorted({2 + round((last - 2) * i / (count - 1)) for i in range(count)}))

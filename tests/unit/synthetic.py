@@ -11,9 +11,9 @@ import yaml
 
 from peft_lib.methods.registry import get_method
 from peft_lib.results.artefacts.parameters import counts
-from peft_lib.results.schemas import EPOCHS, PREDICTIONS, RESULT, write_rows
+from peft_lib.run_files import EPOCHS, PREDICTIONS, RESULT, write_rows
+from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan
-from peft_lib.study.planning import plan_study
 from peft_lib.study.spec import RunSpec
 
 METHODS = (

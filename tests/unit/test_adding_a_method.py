@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from peft_lib import adapt
 from peft_lib.methods.method import METHOD_API, MethodError
 from peft_lib.methods.registry import available, get_method, load_plugin, method_file, unregister
+from peft_lib.study.expand import plan_study
 from peft_lib.study.fingerprint import PACKAGE, closure, fingerprint
 from peft_lib.study.plan import Plan
-from peft_lib.study.planning import plan_study
 from peft_lib.study.problems import StudyError
 
 ROOT = Path(__file__).parents[2]

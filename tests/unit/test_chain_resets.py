@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_lib.study.catalogs import DatasetRef, ModelRef
-from peft_lib.study.spec import RunSpec, chain_resets
+from peft_lib.study.spec import RunSpec
+from peft_lib.training.schedule import chain_resets
 
 
 def resets(epochs: int, **chain: object) -> tuple[int, ...]:

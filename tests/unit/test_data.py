@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from peft_lib.data import clutrr_stories, digits
+from peft_lib.data.batches import PreparedDataError, load_prepared
 from peft_lib.data.loaders import UnknownModuleError, available, get_loader
 from peft_lib.data.prepare import PrepareError, prepare
-from peft_lib.data.prepared import PreparedDataError, load_prepared
 from peft_lib.data.splits import fixed_splits, stratified_split
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.loading import load_datasets, load_models
@@ -396,7 +396,7 @@ def test_mismatched_catalog_entries_are_refused(tmp_path, datasets, models, smal
 
 def test_reading_prepared_data_needs_no_hub_library(text_folder):
     program = (
-        "import sys; from peft_lib.data.prepared import load_prepared; load_prepared(sys.argv[1]).collate([0]); "
+        "import sys; from peft_lib.data.batches import load_prepared; load_prepared(sys.argv[1]).collate([0]); "
         "print([m for m in ('datasets', 'transformers', 'tokenizers', 'timm', 'sklearn') if m in sys.modules])"
     )
     command = [sys.executable, "-c", program, str(text_folder)]

@@ -63,7 +63,7 @@ def test_shared_code_reaches_all(package: Path) -> None:
     [
         ("layers/links.py", "import torch\n", "# a comment\n\nimport torch\n"),
         ("methods/lora.py", '"""LoRA:', '"""LoRA, reworded:'),
-        ("layers/adapted.py", "        return y\n", "\n        return (y)\n"),
+        ("layers/linear.py", "        return y\n", "\n        return (y)\n"),
         ("study/plan.py", "def prepared_folder", "def folder_of_prepared"),
         ("report/__init__.py", '"""', '"""More. '),
         ("data/clutrr_stories.py", "import numpy as np", "import numpy as np  # fine"),
@@ -84,7 +84,7 @@ def test_a_new_method_file_changes_no_other(package: Path) -> None:
 def test_a_run_depends_on_its_own_data_set_and_backbone() -> None:
     names = {p.name for p in closure([ROOT / "peft_lib/methods/lora.py", ROOT / "peft_lib/training/run.py"])}
     assert {"lora.py", "place.py", "links.py", "run.py", "schedule.py", "seeds.py", "prepared.py"} <= names
-    assert not names & {"bert.py", "timm_vit.py", "clutrr_stories.py", "cla.py", "plan.py", "schemas.py"}
+    assert not names & {"bert.py", "timm_vit.py", "clutrr_stories.py", "cla.py", "plan.py", "collect.py"}
 
 
 def test_the_plan_includes_data_and_pretraining() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from peft_lib.study.expand import plan_file
 from peft_lib.study.loading import parse_study, read_yaml
-from peft_lib.study.planning import plan_file
 from peft_lib.study.problems import StudyError
 from tests.runs import ROOT, TINY, tiny_plan
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from peft_lib.layers.delta import read_delta
+from peft_lib.layers.delta_file import read_delta
 from peft_lib.study.launch import launcher
 from tests.runs import ROOT, run, spec_of, tiny_plan
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from peft_lib.layers.adapter import adapt
-from peft_lib.layers.delta import DeltaError
+from peft_lib.layers.delta_file import DeltaError
 from peft_lib.layers.targets import TargetError
 from peft_lib.methods.method import Columns, LowRank, Method, MethodError
 from peft_lib.methods.registry import register, unregister

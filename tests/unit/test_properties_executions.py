@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from peft_lib.layers.adapted import AdaptedLinear
+from peft_lib.layers.linear import AdaptedLinear
 from tests.unit.zoo import (
     BACKWARD,
     CASES,

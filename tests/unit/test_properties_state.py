@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from peft_lib import read_delta
-from peft_lib.layers.adapted import AdaptedLinear
+from peft_lib.layers.linear import AdaptedLinear
 from tests.unit.zoo import (
     CASES,
     EXECUTIONS,

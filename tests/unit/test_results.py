@@ -15,8 +15,8 @@ from peft_lib.results.artefacts.parameters import counts
 from peft_lib.results.cells import CELLS, Cell, read_cells, write_cells
 from peft_lib.results.collect import collect
 from peft_lib.results.published import Published
-from peft_lib.results.schemas import RESULT
 from peft_lib.results.statistics import intervals_overlap, summarise
+from peft_lib.run_files import RESULT
 from peft_lib.study.plan import Plan
 from tests.unit import synthetic
 from workflow_scripts import tables

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peft_lib.layers.delta import read_delta
+from peft_lib.layers.delta_file import read_delta
 from peft_lib.methods.registry import available
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import run as run_module
@@ -121,7 +121,7 @@ def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Pat
 
 
 def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path: Path) -> None:
-    from peft_lib.layers.delta import Snapshot
+    from peft_lib.layers.delta_file import Snapshot
     from peft_lib.training.checkpoint import Progress, save_checkpoint
 
     header = {"method": "lora", "places": [], "scale": 1.0}

@@ -10,9 +10,9 @@ import pandas as pd
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import FAILURES
 from peft_lib.results.published import REFERENCE, Published, Value
-from peft_lib.results.quantities import quantity
 from peft_lib.results.statistics import summarise
 from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import quantity
 from peft_lib.study.schema import Artefact
 from peft_lib.study.spec import RunSpec
 
@@ -75,7 +75,7 @@ class Context:
 
     def cell(self, group: Group, metric: str, **place: Any) -> Cell:
         """The group's mean of a quantity, with whatever happened to its runs."""
-        what = quantity(metric, self.plan, group.dataset)
+        what = quantity(metric, self.plan.datasets[group.dataset].metric)
         place = {"panel": "", "row": group.row, "column": group.method, **place}
         rows = self.runs.loc[list(group.run_ids)]
         return Cell(

@@ -11,8 +11,8 @@ from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.artefacts.methods import majority
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import read_epochs
-from peft_lib.results.quantities import TASK_METRICS
 from peft_lib.results.statistics import summarise
+from peft_lib.study.quantities import quantity
 
 
 def build(context: Context) -> list[Cell]:
@@ -20,7 +20,6 @@ def build(context: Context) -> list[Cell]:
     cells: list[Cell] = []
     for row in context.rows():
         metric = context.plan.datasets[row[0].dataset].metric
-        _, unit, scale, direction = TASK_METRICS[metric]
         for group in row:
             epochs, problems = _read(context, group)
             pattern = replace(context.cell(group, "test_metric", row=""), value=None, sd=None, low=None, high=None)
@@ -32,10 +31,12 @@ def build(context: Context) -> list[Cell]:
                 cells.append(replace(pattern, panel="validation/loss", n=0))
             for (split, name), part in epochs.groupby(["split", "metric"], sort=True):
                 if name == "loss" or (split == "validation" and name == metric):
-                    shown: dict[str, Any] = {"unit": "nats", "direction": "lower", "digits": 3} if name == "loss" else {
-                        "unit": unit, "direction": direction, "digits": 2}  # fmt: skip
-                    curve = replace(pattern, panel=f"{split}/{name}", metric=str(name), **shown)
-                    cells += _points(curve, part, 1.0 if name == "loss" else scale)
+                    shown = quantity("val_loss" if name == "loss" else "test_metric", metric)
+                    curve = replace(
+                        pattern, panel=f"{split}/{name}", metric=str(name), unit=shown.unit, direction=shown.direction,
+                        digits=shown.digits,
+                    )  # fmt: skip
+                    cells += _points(curve, part, shown.scale)
         cells.append(replace(majority(context, row), panel=f"validation/{metric}", metric=metric))
     return cells
 

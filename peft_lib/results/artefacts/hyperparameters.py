@@ -13,8 +13,6 @@ SETTINGS = (
 )  # fmt: skip
 LR_GROUPS = {"fft": "FFT", "lora": "A and B train", "asym": "B alone trains, or the head"}
 SOURCES = {"defaults": "the study's defaults", "grid": "the grid", "varied": "varied by a grid"}
-FACTORS = ("rank", "alpha", "scaling", "targets")
-CHAIN = ("chain_period", "chain_count", "optimizer_reset")
 
 
 def build(context: Context) -> list[Cell]:
@@ -32,7 +30,7 @@ def build(context: Context) -> list[Cell]:
 
 
 def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
-    users = [g for g in groups if _uses(g, setting)]
+    users = [g for g in groups if get_method(g.method).uses(setting)]
     shared: dict[str, list[Group]] = {}
     sources: dict[str, dict[str, None]] = {}
     for group in users:
@@ -44,11 +42,6 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
         shared.setdefault(_text(value), []).append(group)
         sources.setdefault(_text(value), {})[source] = None
     return [_cell(context, part, users, setting, text, "; ".join(sources[text])) for text, part in shared.items()]
-
-
-def _uses(group: Group, setting: str) -> bool:
-    method = get_method(group.method)
-    return method.chains if setting in CHAIN else method.has_factors if setting in FACTORS else True
 
 
 def _cell(context: Context, part: list[Group], users: list[Group], setting: str, text: str, source: str) -> Cell:

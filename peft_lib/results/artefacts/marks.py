@@ -28,7 +28,7 @@ def rank(cells: list[Cell], highlight: int) -> list[Cell]:
 
 
 def change_against_best(cells: list[Cell]) -> list[Cell]:
-    """Sparse methods (family `future`): 100 (value - best) / best, where best is over all methods of the row.
+    """Sparse methods: 100 (value - best) / best, where best is over all methods of the row.
 
     The best itself carries none, as in the paper's Table 2.
     """
@@ -40,7 +40,7 @@ def change_against_best(cells: list[Cell]) -> list[Cell]:
 
 
 def _changed(cell: Cell, best: Cell) -> Cell:
-    sparse = cell.method is not None and get_method(cell.method).family == "future"
+    sparse = cell.method is not None and get_method(cell.method).sparse
     if not (sparse and cell.trusted and best.value) or goodness(cell) == goodness(best):
         return cell
     return replace(cell, change_vs_best=100 * (cell.number - best.number) / best.number)

@@ -19,7 +19,7 @@ from peft_lib.study.loading import (
     problems_of,
     read_yaml,
 )
-from peft_lib.study.plan import CHAIN_FIELDS, FACTOR_FIELDS, Plan, Point
+from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import Problem, StudyError
 from peft_lib.study.schema import Artefact, Grid, Settings, Study, resolve_alpha
 from peft_lib.study.spec import RunSpec
@@ -149,7 +149,7 @@ class _Planner:
         where = ("grids", name)
         settings, sources = self.resolve(grid, model, dataset, method, varied)
         options = settings.pop("options", {})
-        relevant = {k: v for k, v in settings.items() if _uses(method, k)}
+        relevant = {k: v for k, v in settings.items() if method.uses(k)}
         options = self.options(method, options, where)
         try:
             if "rank" in relevant or "alpha" in relevant:
@@ -239,15 +239,6 @@ class _Planner:
                 rule = f"{method.id} cannot run as {self.study.execution}"
                 self.problem(("execution",), self.study.execution, rule, f"use default or {', '.join(allowed)}")
         return len(self.problems) == before
-
-
-def _uses(method: Method, setting: str) -> bool:
-    """Whether a setting can change this method's numbers; what cannot is left out of the spec."""
-    if setting in FACTOR_FIELDS:
-        return method.has_factors
-    if setting in CHAIN_FIELDS:
-        return method.chains
-    return True
 
 
 def _expand(grid: Grid) -> Iterator[tuple[str, str, str, int]]:

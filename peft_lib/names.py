@@ -1,0 +1,18 @@
+"""Near names for error messages: what somebody who mistyped a name may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def near_names(name: object, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names most like `name`, best first; empty if none is like it. Case does not matter."""
+    lower: dict[str, str] = {}
+    for candidate in known:
+        lower.setdefault(candidate.lower(), candidate)
+    return [lower[match] for match in difflib.get_close_matches(str(name).lower(), lower, n=count, cutoff=0.5)]
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """' Did you mean: a, b?', to be put behind a sentence; empty if nothing is near."""
+    near = near_names(name, known)
+    return f" Did you mean: {', '.join(near)}?" if near else ""
