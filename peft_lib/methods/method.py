@@ -109,6 +109,10 @@ class Method:
     """Factor name -> multiple of the run's learning rate (LoRA+)."""
     default_execution: Literal["dense", "gather", "inplace"] | None = None
     """None: gather where the selector is sparse, dense elsewhere."""
+    scaled: bool = True
+    """Whether s = alpha / r has a meaning; if not, alpha and scaling are left out of specs."""
+    ranked: bool = True
+    """Whether the rank has a meaning; if not, it is left out of specs."""
     exports_to_peft: bool = True
     twin: str | None = None
     """Id of the method with the same steps up to rounding, on the same selection (PROTOCOL 13.40)."""
@@ -146,8 +150,13 @@ class Method:
     def uses(self, setting: str) -> bool:
         """Whether a setting of a study can change this method's numbers; what cannot is left out of its specs."""
         if setting in FACTOR_SETTINGS:
-            return self.has_factors
+            meant = {"rank": self.ranked, "alpha": self.scaled, "scaling": self.scaled}
+            return self.has_factors and meant.get(setting, True)
         return self.chains if setting in CHAIN_SETTINGS else True
+
+    def largest_rank(self, d_in: int, d_out: int) -> int:
+        """Largest rank at a place: d_in for a selector, which takes r distinct columns; min(d_in, d_out) for B A."""
+        return d_in if self.column_sparse else min(d_in, d_out)
 
     def parse_options(self, values: Mapping[str, object]) -> BaseModel:
         """Validated options. Raises pydantic.ValidationError for unknown keys and bad values."""
