@@ -1,6 +1,5 @@
 """Everything of a run that follows from its spec: data, rows, model, adapter, optimiser, identity."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
+from torch.nn import functional as F
 
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.backbones.weights import verified_sha256
 from peft_lib.data.batches import PreparedImages, PreparedText, load_prepared
 from peft_lib.data.loaders import get_loader
 from peft_lib.layers.adapter import Adapter, adapt
@@ -21,21 +22,22 @@ from peft_lib.seeds import generator
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
+from peft_lib.training.folder import RunError
 from peft_lib.training.optimizer import build_optimizer
 from peft_lib.training.schedule import chain_resets
 
 
-class RunError(RuntimeError):
-    """A run that cannot start; the message names what is wrong and the remedy."""
-
-
 @dataclass(frozen=True)
 class Execution:
-    """How a run is executed. Recorded with the result, never part of the spec."""
+    """How a run is executed. Recorded with the result, never part of the spec.
+
+    `processes`: of how many this is one, all started by torchrun or `accelerate launch`.
+    """
 
     layers: str = "default"
     device: str = "auto"
     threads: int = 1
+    processes: int = 1
     micro_batch: int | None = None
     deterministic: bool = True
     keep: str = "selected"
@@ -62,6 +64,15 @@ class Request:
     execution: Execution
     accelerator: Accelerator
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must agree for a resume, as far as it is known before anything is read; columns of result.parquet."""
+        return {
+            "spec": self.spec.canonical,
+            "fingerprint": self.inputs.fingerprint,
+            "versions": machine.versions(),
+        }
+
 
 @dataclass(frozen=True)
 class Task:
@@ -73,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Built:
-    """What trains. `resets`: epochs (1-based) before which a chain reset happens. `identity`: what a resume must match."""
+    """What trains. `resets`: epochs (1-based) before which a chain reset happens."""
 
     request: Request
     task: Task
@@ -84,7 +95,17 @@ class Built:
     counts: dict[str, int]
     total_steps: int
     resets: tuple[int, ...]
-    identity: str
+    weights_sha256: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must agree for a resume: request, data, weights, execution of the layers; columns of result.parquet."""
+        return {
+            **self.request.identity,
+            "data_sha256": self.task.data.manifest["sha256"],
+            "weights_sha256": self.weights_sha256,
+            "execution": self.adapter.execution,
+        }
 
 
 def build_accelerator(spec: RunSpec, execution: Execution) -> Accelerator:
@@ -92,7 +113,10 @@ def build_accelerator(spec: RunSpec, execution: Execution) -> Accelerator:
     machine.prepare_process(execution.threads, execution.device, execution.deterministic)
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     cpu = execution.device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if spec.precision == "bf16" else "no")
+    return Accelerator(
+        cpu=cpu, mixed_precision="bf16" if spec.precision == "bf16" else "no", gradient_accumulation_steps=1,
+        dynamo_backend="no",
+    )  # fmt: skip
 
 
 def read_task(request: Request) -> Task:
@@ -123,14 +147,29 @@ def build(request: Request, task: Task) -> Built:
         targets=inputs.model.targets.get(spec.targets, ()), head=backbone.HEAD, **spec.options,
     )  # fmt: skip
     counts = adapter.counts()
+    # before the first step
     model, optimizer = accelerator.prepare(model, build_optimizer(adapter, spec))
     total_steps = spec.epochs * math.ceil(len(task.rows["train"]) / spec.batch_size)
     resets = chain_resets(spec) if method.chains else ()
-    identity = json.dumps(
-        [spec.canonical, inputs.fingerprint, task.data.manifest["sha256"], machine.versions(), adapter.execution]
-    )
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)
-    return Built(
-        request, task, backbone, model, adapter, optimizer, counts, total_steps, resets, identity
-    )  # fmt: skip
+    weights = verified_sha256(inputs.model_dir)
+    return Built(request, task, backbone, model, adapter, optimizer, counts, total_steps, resets, weights)
+
+
+def first_batch_loss(request: Request, task: Task, backbone: ModuleType, model: nn.Module) -> torch.Tensor:
+    """Mean eval-mode loss, in nats, of the first two training items: what `check` looks for gradients with."""
+    rows, accelerator = task.rows["train"][:2], request.accelerator
+    model.eval()
+    batch = to_device(task.data.collate(rows), accelerator)
+    labels = torch.from_numpy(task.data.y[rows]).to(accelerator.device)
+    with accelerator.autocast():
+        logits = backbone.forward(model, batch)
+    return F.cross_entropy(logits.float(), labels)
+
+
+def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    """Moves a batch; from pinned memory, so that the copy overlaps with computation, where there is an accelerator."""
+    if accelerator.device.type == "cpu":
+        return batch
+    return {k: v.pin_memory().to(accelerator.device, non_blocking=True) for k, v in batch.items()}

@@ -1,6 +1,7 @@
 """The epoch loop of a run, its training steps and the choice of the reported epoch."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from peft_lib.seeds import derive_seed, generator
-from peft_lib.training.build import Built
-from peft_lib.training.evaluation import DIRECTION, Evaluation, evaluate_split, to_device
+from peft_lib.study.quantities import DATASET_METRICS
+from peft_lib.training.build import Built, to_device
+from peft_lib.training.evaluation import Evaluation, evaluate_split
 from peft_lib.training.failures import Diverged
 from peft_lib.training.optimizer import clear_state, set_lr
 from peft_lib.training.schedule import lr_factor
@@ -64,24 +66,26 @@ def train_epoch(run: Built, state: State, epoch: int) -> float:
 def backward(run: Built, batch_rows: np.ndarray) -> torch.Tensor:
     """Gradient of the mean loss over one effective batch, in micro-batches; returns this process's loss sum.
 
-    Each process takes every n-th row. DDP averages gradients over processes, hence the factor num_processes.
+    Each process takes every n-th row, and all take the same number of micro-batches: DDP waits for a backward pass of
+    each. It averages gradients over processes (hence the factor num_processes), once, after the last micro-batch.
     """
     accelerator, data = run.request.accelerator, run.task.data
     world = accelerator.num_processes
     mine = batch_rows[accelerator.process_index :: world]
-    weight = world / len(batch_rows)
-    if len(mine) == 0:  # a last batch smaller than the number of processes: DDP still expects a backward pass
-        mine, weight = batch_rows[:1], 0.0
-    size = run.request.execution.micro_batch or len(mine)
+    most = math.ceil(len(batch_rows) / world)
+    size = run.request.execution.micro_batch or most
     total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
-    for start in range(0, len(mine), size):
-        chosen = mine[start : start + size]
+    for start in range(0, most, size):
+        chosen, weight = mine[start : start + size], world / len(batch_rows)
+        if len(chosen) == 0:  # the others have one more: a row without weight takes part in their backward pass
+            chosen, weight = batch_rows[:1], 0.0
         batch = to_device(data.collate(chosen), accelerator)
         labels = torch.from_numpy(data.y[chosen]).to(accelerator.device)
-        with accelerator.autocast():
-            logits = run.backbone.forward(run.model, batch)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        accelerator.backward(loss * weight)
+        with nullcontext() if start + size >= most else accelerator.no_sync(run.model):
+            with accelerator.autocast():
+                logits = run.backbone.forward(run.model, batch)
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+            accelerator.backward(loss * weight)
         total += loss.detach() * bool(weight)
     return total
 
@@ -106,7 +110,7 @@ def note_epoch(run: Built, state: State, epoch: int, running: float, validation:
 
 def select(run: Built, state: State, epoch: int, validation: Evaluation) -> None:
     """Keeps the best epoch so far: lowest loss or best metric on validation (the first of equals), or the last."""
-    sign = -1.0 if DIRECTION[run.request.inputs.dataset.metric] == "higher" else 1.0
+    sign = -1.0 if DATASET_METRICS[run.request.inputs.dataset.metric].direction == "higher" else 1.0
     scores = {"val_loss": validation.loss, "val_metric": sign * validation.metric, "last": -float(epoch)}
     score, progress = scores[run.request.spec.selection], state.progress
     if progress.selected_score is None or score < progress.selected_score:

@@ -1,44 +1,44 @@
 """One run, start to finish: `train(spec, ...)`. Callable many times in one process; it leaves no global state behind."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from filelock import FileLock, Timeout
-
 from peft_lib.backbones.loading import get_backbone
-from peft_lib.files import write_text
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
-from peft_lib.training.build import Execution, Inputs, Request, RunError, build, build_accelerator, read_task
+from peft_lib.training.build import Execution, Inputs, Request, build, build_accelerator, read_task
 from peft_lib.training.checkpoint import Progress
 from peft_lib.training.clock import Clock
-from peft_lib.training.failures import Diverged, is_out_of_memory
+from peft_lib.training.environment import own_environment
+from peft_lib.training.failures import Diverged, out_of_memory_reason
+from peft_lib.training.folder import RunError, RunFolder
 from peft_lib.training.loop import train_epochs
 from peft_lib.training.measure import measure_selected
-from peft_lib.training.record import Outcome, now, write_run
+from peft_lib.training.peers import Peers
+from peft_lib.training.record import Attempt, execution_columns, now, write_run
 from peft_lib.training.state import State
+
+__all__ = ["Execution", "Inputs", "RunError", "train"]
 
 
 def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Execution = Execution()) -> str:
     """Trains one run and writes its files to `out_dir`; returns its status: 'ok', 'diverged' or 'out_of_memory'.
 
-    result.parquet is written last: its presence means a whole run. An interrupted run resumes from its last epoch with
-    the same numbers. Raises RunError if the inputs do not fit the spec or another process writes to the folder.
+    The files are put in place together at the end, result.parquet last: its presence means a whole run. An interrupted
+    run resumes from its last epoch with the same numbers; a finished one whose files were deleted gets them back; one
+    whose files are there is trained again, and its old result stays until there is a new one.
+
+    Raises RunError if the inputs do not fit the spec, another process writes to the folder, or locks do not work there;
+    ValueError if this is not one of `execution.processes` processes.
     """
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(out_dir)
     _check(spec, inputs)
     get_backbone(inputs.model.backbone)  # imports the model's library now: that time is not the run's
-    request = Request(spec, inputs, execution, build_accelerator(spec, execution))
-    lock = FileLock(out_dir / ".lock", timeout=0)
-    try:
-        if request.accelerator.is_main_process:
-            lock.acquire()
-        return _attempt(request, out_dir)
-    except Timeout as error:
-        raise RunError(f"{out_dir}: another process is running this run. Wait for it, or stop it first") from error
-    finally:
-        lock.release()
+    with own_environment(execution.processes):
+        request = Request(spec, inputs, execution, build_accelerator(spec, execution))
+        with folder.locked() if request.accelerator.is_main_process else nullcontext():
+            return _attempt(request, folder)
 
 
 def _check(spec: RunSpec, inputs: Inputs) -> None:
@@ -50,29 +50,53 @@ def _check(spec: RunSpec, inputs: Inputs) -> None:
             raise RunError(f"the spec's {name} is {mine}, the catalog's {catalog}. Plan the study anew")
 
 
-def _attempt(request: Request, out_dir: Path) -> str:
-    """One attempt at a run, from its last checkpoint if there is one."""
+def _attempt(request: Request, folder: RunFolder) -> str:
+    """One attempt at a run; a peer's out of memory, or this process's own, is the run's."""
     accelerator = request.accelerator
-    clock = Clock(accelerator.device)
-    with clock.phase("setup"):
-        run = build(request, read_task(request))
-    state = State(Progress(run.identity, started=now()), clock, out_dir / "checkpoint" / "epoch.safetensors")
+    state = State(Progress(started=now(), attempts=1), Clock(accelerator.device), folder.checkpoint)
+    git = machine.git_state() if accelerator.is_main_process else machine.GitState()
+    attempt = Attempt(request, git, state)
+    peers = Peers(accelerator, request.spec.run_id)
     try:
-        if accelerator.is_main_process:
-            (out_dir / "result.parquet").unlink(missing_ok=True)
-            write_text(out_dir / "spec.json", request.spec.canonical + "\n")
-        state.resume(run)
-        train_epochs(run, state)
-        final = run.adapter.snapshot() if request.execution.keep == "both" else None
-        outcome = Outcome("ok", None, *measure_selected(run, state), final)
-    except Diverged as error:
-        outcome = Outcome("diverged", str(error))
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        with peers.watched():
+            lost = _carry_out(attempt, folder)
+            if lost is not None:
+                return lost
+    except Exception as error:
+        reason = peers.failure or out_of_memory_reason(error)
+        if reason is not None:
+            where = machine.device_name(accelerator.device)
+            attempt.status, attempt.reason = "out_of_memory", f"{reason} (on {where})"
+            peers.report(reason)
+        elif isinstance(error, Diverged):
+            attempt.status, attempt.reason = "diverged", str(error)
+        else:
             raise
-        where = machine.device_name(accelerator.device)
-        outcome = Outcome("out_of_memory", f"{str(error).splitlines()[0]} (on {where})")
     if accelerator.is_main_process:
-        write_run(out_dir, run, state, outcome)
-    accelerator.wait_for_everyone()
-    return outcome.status
+        write_run(folder, attempt)
+    if attempt.status != "out_of_memory":
+        accelerator.wait_for_everyone()
+    return attempt.status
+
+
+def _carry_out(attempt: Attempt, folder: RunFolder) -> str | None:
+    """Builds, trains and measures; or puts back the files of a finished run, and returns its status."""
+    request, state = attempt.request, attempt.state
+    with state.clock.phase("setup"):
+        attempt.task = read_task(request)
+        attempt.run = run = build(request, attempt.task)
+    lost = folder.lost_result({**run.identity, **execution_columns(request)})
+    request.accelerator.wait_for_everyone()  # all processes have looked, before the first changes anything
+    if lost is not None:
+        if request.accelerator.is_main_process:
+            folder.publish()
+        print(f"finished at {lost['finished']}; its files were put back", flush=True)
+        return str(lost["status"])
+    if request.accelerator.is_main_process:
+        folder.forget_finished()
+    state.resume(run)
+    train_epochs(run, state)
+    if request.execution.keep == "both":
+        state.final = replace(run.adapter.snapshot(), epoch=state.progress.epoch)
+    attempt.columns, attempt.predictions = measure_selected(run, state)
+    return None

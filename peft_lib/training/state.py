@@ -1,5 +1,6 @@
 """How far a run has come: progress, the selected epoch's snapshot, the clock; saved after every epoch, and resumed."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,18 +17,21 @@ class State:
     clock: Clock
     checkpoint: Path
     selected: Snapshot | None = None
+    final: Snapshot | None = None
 
     def resume(self, run: Built) -> None:
         """Continues from the checkpoint, if there is one of this very run."""
-        loaded = load_checkpoint(self.checkpoint, run.identity)
-        if loaded is not None:
-            snapshots, optimizer, self.progress = loaded
-            run.adapter.restore(snapshots["current"])
-            self.selected = snapshots.get("selected")
-            load_state_tensors(run.optimizer, optimizer)
-            self.clock.add(self.progress.seconds)
-            print(f"resuming after epoch {self.progress.epoch}", flush=True)
+        self.progress.identity = json.dumps(run.identity, sort_keys=True)
+        loaded = load_checkpoint(self.checkpoint, self.progress.identity)
+        if loaded is None:
+            return
+        snapshots, optimizer, self.progress = loaded
+        run.adapter.restore(snapshots["current"])
+        self.selected = snapshots.get("selected")
+        load_state_tensors(run.optimizer, optimizer)
+        self.clock.add(self.progress.seconds)
         self.progress.attempts += 1
+        print(f"resuming after epoch {self.progress.epoch}", flush=True)
 
     def save(self, run: Built) -> None:
         """Checkpoint after an epoch, by the main process."""
@@ -41,3 +45,10 @@ class State:
             state = state_tensors(run.optimizer)
             save_checkpoint(self.checkpoint, run.adapter.header, snapshots, state, self.progress)
         accelerator.wait_for_everyone()
+
+    def kept(self, keep: str) -> dict[str, Snapshot]:
+        """Snapshots for the delta file of a run that ended well."""
+        if keep == "none":
+            return {}
+        snapshots = {"selected": self.selected, "final": self.final if keep == "both" else None}
+        return {tag: snapshot for tag, snapshot in snapshots.items() if snapshot is not None}

@@ -20,7 +20,16 @@ def test_two_processes_train_the_run_of_one(method: str, tmp_path: Path, resourc
     alone = run(spec, tmp_path / "one", resources)
     command = launcher(tiny_plan(processes=2))
     command = [str(Path(sys.executable).parent / command[0]), *command[1:], "--spec", spec.canonical]
-    command += ["--models", "tests/workflow/models.yaml", "--resources", str(resources), "--device", "cpu"]
+    command += [
+        "--models",
+        "tests/workflow/models.yaml",
+        "--resources",
+        str(resources),
+        "--device",
+        "cpu",
+        "--processes",
+        "2",
+    ]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "two")], cwd=ROOT, capture_output=True, text=True, check=False
     )

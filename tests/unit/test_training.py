@@ -12,45 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from peft_lib.layers.delta_file import read_delta
 from peft_lib.methods.registry import available
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import loop as loop_module
-from peft_lib.training.checkpoint import load_checkpoint
 from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
-from tests.runs import ROOT, inputs_for, run, spec_of
-
-TIMES = {
-    "wall_s",
-    "setup_s",
-    "train_s",
-    "eval_s",
-    "save_s",
-    "cpu_s",
-    "samples_per_s",
-    "started",
-    "finished",
-    "attempts",
-}
-MEMORY = {"peak_rss_bytes", "peak_memory_bytes", "command"}
-
-
-def numbers(folder: Path) -> tuple[dict[str, Any], list, list, dict[str, torch.Tensor]]:
-    """All that must not depend on when and how often a run was started."""
-    row = {k: v for k, v in pq.read_table(folder / "result.parquet").to_pylist()[0].items() if k not in TIMES | MEMORY}
-    tables = [pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("epochs", "predictions")]
-    return row, *tables, load_file(folder / "delta.safetensors")
-
-
-def assert_same(one: Path, other: Path) -> None:
-    a, b = numbers(one), numbers(other)
-    assert a[:3] == b[:3]
-    assert a[3].keys() == b[3].keys()
-    assert all(torch.equal(a[3][name], b[3][name]) for name in a[3])
+from tests.runs import ROOT, assert_same, inputs_for, run, spec_of
 
 
 @pytest.mark.parametrize("method", available())
@@ -61,7 +30,7 @@ def test_every_method_trains_and_learns(method: str, tmp_path: Path, resources: 
     assert row["status"] == "ok" and row["test_metric"] > 0.25 > row["majority"]
     assert row["gap"] == pytest.approx(row["test_loss"] - row["train_loss"])
     assert row["n_test"] == 64 == len(pq.read_table(tmp_path / "predictions.parquet"))
-    assert not (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / "checkpoint/epoch.safetensors").exists()
 
 
 def test_the_same_spec_gives_the_same_bits_in_one_process(tmp_path: Path, resources: Path) -> None:
@@ -120,16 +89,6 @@ def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Pat
     assert_same(tmp_path / "whole", killed)
 
 
-def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path: Path) -> None:
-    from peft_lib.layers.delta_file import Snapshot
-    from peft_lib.training.checkpoint import Progress, save_checkpoint
-
-    header = {"method": "lora", "places": [], "scale": 1.0}
-    save_checkpoint(tmp_path / "c", header, {"current": Snapshot({}, {}, {}, 1)}, {}, Progress("mine", epoch=1))
-    assert load_checkpoint(tmp_path / "c", "mine") is not None
-    assert load_checkpoint(tmp_path / "c", "other") is None
-
-
 def test_chains_chain(tmp_path: Path, resources: Path) -> None:
     """Windows move by r, every closed link learnt something, and the selected weights are their sum."""
     run(spec_of("c3la", selection="last"), tmp_path, resources)
@@ -184,34 +143,6 @@ def test_divergence_is_a_result(tmp_path: Path, resources: Path) -> None:
     assert row["status"] == "diverged" and "not finite in epoch 1" in row["reason"] and row["test_metric"] is None
     assert pq.read_table(tmp_path / "predictions.parquet").num_rows == 0
     assert pq.read_table(tmp_path / "epochs.parquet").num_rows > 0 and (tmp_path / "delta.safetensors").exists()
-
-
-def test_out_of_memory_is_a_result_bound_to_the_device(
-    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(run: Any, state: Any, epoch: int) -> float:
-        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
-
-    monkeypatch.setattr(loop_module, "train_epoch", full)
-    row = run(spec_of("lora"), tmp_path, resources)
-    assert row["status"] == "out_of_memory" and "tried to allocate 20 GiB (on " in row["reason"]
-
-
-def test_other_errors_stay_errors(tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(run: Any, state: Any, epoch: int) -> float:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(loop_module, "train_epoch", broken)
-    with pytest.raises(RuntimeError, match="a defect"):
-        run(spec_of("lora"), tmp_path, resources)
-    assert not (tmp_path / "result.parquet").exists()
-
-
-def test_a_second_writer_is_refused(tmp_path: Path, resources: Path) -> None:
-    from filelock import FileLock
-
-    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="another process"):
-        run(spec_of("lora"), tmp_path, resources)
 
 
 def test_inputs_must_fit_the_spec(tmp_path: Path, resources: Path) -> None:
