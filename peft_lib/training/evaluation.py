@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from peft_lib.data.batches import PreparedImages, PreparedText
+from peft_lib.training.build import Built
 
 EVAL_BATCH = 128
 
@@ -63,6 +64,13 @@ def evaluate(
     prediction, score, loss = (np.concatenate([p[i] for p in parts])[back] for i in (1, 2, 3))
     label = data.y[rows]
     return Evaluation(rows, label, prediction, score, loss, float(loss.mean()), MEASURES[metric](label, prediction))
+
+
+def evaluate_split(run: Built, split: str) -> Evaluation:
+    """Evaluates the model of a run, as it is now, on one of its splits."""
+    request = run.request
+    metric, limit = request.inputs.dataset.metric, request.execution.micro_batch
+    return evaluate(run.model, run.backbone, run.task.data, run.task.rows[split], metric, request.accelerator, limit)
 
 
 def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:

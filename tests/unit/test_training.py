@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from peft_lib.layers.delta_file import read_delta
 from peft_lib.methods.registry import available
 from peft_lib.study.spec import RunSpec
-from peft_lib.training import run as run_module
+from peft_lib.training import loop as loop_module
 from peft_lib.training.checkpoint import load_checkpoint
 from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
@@ -80,18 +80,18 @@ def test_a_run_cut_between_epochs_ends_with_the_same_bits(
         method, lr=1e-3 if method == "fft" else 1e-2, chain_period=2 if method in ("cola", "c3la", "c_paca") else None
     )
     run(spec, tmp_path / "whole", resources)
-    train_epoch = run_module._Run.train_epoch
+    train_epoch = loop_module.train_epoch
 
-    def cut(self: Any, epoch: int) -> float:
+    def cut(run: Any, state: Any, epoch: int) -> float:
         if epoch == 4:
             raise KeyboardInterrupt
-        return train_epoch(self, epoch)
+        return train_epoch(run, state, epoch)
 
-    monkeypatch.setattr(run_module._Run, "train_epoch", cut)
+    monkeypatch.setattr(loop_module, "train_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
         run(spec, tmp_path / "cut", resources)
     assert not (tmp_path / "cut/result.parquet").exists()
-    monkeypatch.setattr(run_module._Run, "train_epoch", train_epoch)
+    monkeypatch.setattr(loop_module, "train_epoch", train_epoch)
     row = run(spec, tmp_path / "cut", resources)
     assert row["attempts"] == 2
     assert_same(tmp_path / "whole", tmp_path / "cut")
@@ -145,7 +145,7 @@ def test_only_the_adapters_optimizer_state_is_cleared(
 ) -> None:
     """At a reset the factors' Adam state goes, step counts included; the head's stays; the schedule goes on."""
     seen = []
-    clear = run_module.clear_state
+    clear = loop_module.clear_state
 
     def watch(optimizer: Any, adapter: Any, which: str) -> None:
         factors = list(adapter.factors().values())
@@ -156,7 +156,7 @@ def test_only_the_adapters_optimizer_state_is_cleared(
             (before, [p in optimizer.state for p in factors], [float(optimizer.state[p]["step"]) for p in head])
         )
 
-    monkeypatch.setattr(run_module, "clear_state", watch)
+    monkeypatch.setattr(loop_module, "clear_state", watch)
     spec = spec_of("c3la")
     run(spec, tmp_path, resources)
     assert len(seen) == 3
@@ -189,19 +189,19 @@ def test_divergence_is_a_result(tmp_path: Path, resources: Path) -> None:
 def test_out_of_memory_is_a_result_bound_to_the_device(
     tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Any, epoch: int) -> float:
+    def full(run: Any, state: Any, epoch: int) -> float:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    monkeypatch.setattr(run_module._Run, "train_epoch", full)
+    monkeypatch.setattr(loop_module, "train_epoch", full)
     row = run(spec_of("lora"), tmp_path, resources)
     assert row["status"] == "out_of_memory" and "tried to allocate 20 GiB (on " in row["reason"]
 
 
 def test_other_errors_stay_errors(tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Any, epoch: int) -> float:
+    def broken(run: Any, state: Any, epoch: int) -> float:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(run_module._Run, "train_epoch", broken)
+    monkeypatch.setattr(loop_module, "train_epoch", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         run(spec_of("lora"), tmp_path, resources)
     assert not (tmp_path / "result.parquet").exists()
