@@ -19,9 +19,12 @@ def check(adapter: Adapter, batch: Any, forward: Callable[[nn.Module, Any], Any]
     arguments, anything else as the one argument. The output may be a tensor, a tuple that starts with one, or have
     `logits` or `last_hidden_state`.
 
-    Leaves no gradient, buffer or random state changed. Raises TargetError with the names of the places whose factors get
-    no gradient, or whose layer is not called: the model's forward pass goes round them, and they would not train.
+    A method that adapts no layer has nothing to check. No gradient, buffer or random state is changed. Raises TargetError with
+    the names of the places whose factors get no gradient, or whose layer is not called: the model's forward pass goes round
+    them, and they would not train.
     """
+    if not adapter.places:
+        return
     model = adapter.model
     modes = {module: module.training for module in model.modules()}
     grads = {p: p.grad for p in model.parameters()}

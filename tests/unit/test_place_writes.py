@@ -143,6 +143,17 @@ def test_evaluation_sees_a_silent_write(case: Case) -> None:
     assert_close(trial.adapter.merge()(trial.x).detach(), found, roundings(2 * BACKWARD), "merged")
 
 
+@pytest.mark.parametrize("case", SPARSE_CASES, ids=str)
+def test_inference_mode_is_no_different(case: Case) -> None:
+    """And training goes on after it: no inference tensor is left in the adapter."""
+    trial = case.trial()
+    losses(trial, "adamw_fused")
+    with torch.inference_mode():
+        found = trial.model(trial.x)
+    assert torch.equal(found.clone(), trial.output())
+    assert len(losses(trial, "adamw_fused")) == STEPS
+
+
 class Twice(nn.Module):
     """One layer used twice in a forward pass, as in ALBERT."""
 
