@@ -17,6 +17,7 @@ from peft_lib.backbones.weights import verified_sha256
 from peft_lib.data.batches import PreparedImages, PreparedText, load_prepared
 from peft_lib.data.loaders import get_loader
 from peft_lib.layers.adapter import Adapter, adapt
+from peft_lib.layers.checking import check
 from peft_lib.methods.registry import get_method
 from peft_lib.seeds import generator
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
@@ -147,7 +148,7 @@ def build(request: Request, task: Task) -> Built:
         targets=inputs.model.targets.get(spec.targets, ()), head=backbone.HEAD, **spec.options,
     )  # fmt: skip
     counts = adapter.counts()
-    # before the first step
+    check(adapter, task.rows["train"][:2], lambda model, rows: first_loss(request, task, backbone, model, rows))
     model, optimizer = accelerator.prepare(model, build_optimizer(adapter, spec))
     total_steps = spec.epochs * math.ceil(len(task.rows["train"]) / spec.batch_size)
     resets = chain_resets(spec) if method.chains else ()
@@ -157,10 +158,9 @@ def build(request: Request, task: Task) -> Built:
     return Built(request, task, backbone, model, adapter, optimizer, counts, total_steps, resets, weights)
 
 
-def first_batch_loss(request: Request, task: Task, backbone: ModuleType, model: nn.Module) -> torch.Tensor:
-    """Mean eval-mode loss, in nats, of the first two training items: what `check` looks for gradients with."""
-    rows, accelerator = task.rows["train"][:2], request.accelerator
-    model.eval()
+def first_loss(request: Request, task: Task, backbone: ModuleType, model: nn.Module, rows: np.ndarray) -> torch.Tensor:
+    """Mean loss, in nats, of a few training items: what `check` looks for gradients with."""
+    accelerator = request.accelerator
     batch = to_device(task.data.collate(rows), accelerator)
     labels = torch.from_numpy(task.data.y[rows]).to(accelerator.device)
     with accelerator.autocast():

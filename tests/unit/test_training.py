@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from peft_lib.layers.delta_file import read_delta
 from peft_lib.methods.registry import available
@@ -185,3 +186,20 @@ def test_kept_snapshots(tmp_path: Path, resources: Path) -> None:
     for keep, tags in (("selected", {"selected"}), ("both", {"selected", "final"}), ("none", set())):
         run(spec_of("cla", epochs=1), tmp_path / keep, resources, keep=keep)
         assert set(read_delta(tmp_path / keep / "delta.safetensors").snapshots) == tags
+
+
+def test_a_layer_that_the_model_goes_round_stops_the_run_before_its_first_step(
+    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As timm's BEiT does it: the weight is used, the module is not called."""
+    from timm.layers import Attention
+
+    from peft_lib.layers.targets import TargetError
+
+    def around(self, x, *unused, **also_unused):
+        return self.proj(torch.nn.functional.linear(x, self.qkv.weight, self.qkv.bias)[..., : x.shape[-1]])
+
+    monkeypatch.setattr(Attention, "forward", around)
+    with pytest.raises(TargetError, match=r"adapted places get no gradient: blocks\.0\.attn\.qkv\[0:32\]"):
+        run(spec_of("cla"), tmp_path / "r", resources)
+    assert not (tmp_path / "r/result.parquet").exists()
