@@ -25,6 +25,10 @@ def size(shapes, rank):
     return sum(count * (d_out + rank) for d_in, d_out, count in shapes)
 
 
+def max_rank(d_in, d_out):
+    return max(d_in, d_out)
+
+
 def lowrank(t, s):
     return t["d"][:, None] * t["A"], t["b"][:, None] * t["B"]
 
@@ -42,7 +46,7 @@ METHOD = Method(
     size=size,
     lowrank=lowrank,
     scaled=False,
-    max_rank=lambda d_in, d_out: max(d_in, d_out),
+    max_rank=max_rank,
     lr_group="vera",
     default_lr=1e-2,
     api=1,

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from peft_lib.layers.bypass import never_called
 from peft_lib.layers.delta_file import Delta, DeltaError, Snapshot, read_delta, write_delta
+from peft_lib.layers.draws import SharedDraws
 from peft_lib.layers.factor_place import FactorPlace
 from peft_lib.layers.groups import parameter_groups
 from peft_lib.layers.linear import AdaptedLinear
 from peft_lib.layers.place import Place, check_state
-from peft_lib.layers.targets import Target, TargetError, check_head_not_shared, resolve_targets
+from peft_lib.layers.targets import Target, TargetError, check_head_not_shared, head_modules, resolve_targets
 from peft_lib.layers.tensor_place import TensorPlace
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import get_method
@@ -28,7 +29,7 @@ def adapt(
     alpha: float = 32.0,
     targets: str | Iterable[str | Target | Shape] = "all-linear",
     seed: int = 0,
-    head: Sequence[str] = (),
+    head: str | Sequence[str] = (),
     scaling: Literal["alpha/r", "alpha/sqrt_r"] = "alpha/r",
     execution: str = "default",
     **options: Any,
@@ -53,7 +54,8 @@ def adapt(
         raise TargetError("the model is adapted already: call unload() or merge() on its adapter first")
     if not (isinstance(rank, int) and rank >= 1 and alpha > 0):
         raise TargetError(f"rank {rank}, alpha {alpha}: rank is an integer of at least 1 and alpha is positive")
-    heads = [model.get_submodule(path) for path in head]
+    head = (head,) if isinstance(head, str) else tuple(head)
+    heads = head_modules(model, head)
     check_head_not_shared(model, head)
     places: dict[str, Place] = {}
     resolved: list[Target] = []
@@ -71,7 +73,7 @@ def adapt(
     scale = alpha / (rank if scaling == "alpha/r" else rank**0.5) if chosen.scaled else 1.0
     # Places check ranks and factors; they are made before anything changes, so a refusal leaves the model as it was.
     kind: type[Place] = FactorPlace if chosen.kind == "factors" else TensorPlace
-    pool: dict[tuple, Tensor] = {}
+    pool = SharedDraws()
     made = [kind(model.get_submodule(t.path), t, chosen, parsed, rank, scale, seed, execution, pool) for t in resolved]
     _check_size(chosen, made, rank)
     trains_all = "backbone" in chosen.trains
@@ -96,6 +98,15 @@ def adapt(
     if chosen.kind == "tensors":
         header["tensors"] = list(chosen.trains)
     return Adapter(model, chosen, parsed, places, tuple(head), execution, header)
+
+
+def _around(model: nn.Module, places: Iterable[Place]) -> list[nn.Module]:
+    """All modules that hold an adapted layer: a state dict may be loaded into any of them."""
+    paths = {""}
+    for place in places:
+        parts = place.target.path.split(".")
+        paths |= {".".join(parts[:length]) for length in range(len(parts) + 1)}
+    return [model.get_submodule(path) for path in sorted(paths)] if len(paths) > 1 else []
 
 
 def _check_called(model: nn.Module, targets: Sequence[Target]) -> None:
@@ -132,7 +143,7 @@ class Adapter:
         self.places, self.head, self.execution, self.header = places, head, execution, header
         self.gone: str | None = None
         """'merge()' or 'unload()' once one of them has taken the adapter off the model."""
-        self._state_hook = model.register_load_state_dict_pre_hook(check_state) if places else None
+        self._state_hooks = [m.register_load_state_dict_pre_hook(check_state) for m in _around(model, places.values())]
 
     def factors(self) -> dict[str, nn.Parameter]:
         """Trained factors: '<place>.A', '<place>.B' or '<place>.P' -> parameter."""
@@ -182,7 +193,7 @@ class Adapter:
 
         Raises TargetError for a method that does not chain.
         """
-        self._check_present("next_link")
+        self.check_present("next_link")
         if not self.method.chains:
             raise TargetError(f"method {self.method.id} does not chain; chains=True in its description allows it")
         for place in self.places.values():
@@ -195,7 +206,7 @@ class Adapter:
 
     def snapshot(self) -> Snapshot:
         """All that was learnt up to now, copied to the CPU. Raises DeltaError after merge() or unload()."""
-        self._check_present("snapshot")
+        self.check_present("snapshot")
         trained = {n: p.detach().to("cpu", copy=True) for n, p in self.trained_in_full().items()}
         closed = {key: tuple(place.closed) for key, place in self.places.items()}
         return Snapshot(closed, {key: place.link() for key, place in self.places.items()}, trained)
@@ -206,10 +217,20 @@ class Adapter:
 
         Raises DeltaError if it was recorded on another adapter or model; then nothing has been overwritten.
         """
-        self._check_present("restore")
+        self.check_present("restore")
+        self._restore(snapshot, self.header["seed"])
+
+    @torch.no_grad()
+    def _restore(self, snapshot: Snapshot, seed: int) -> None:
+        """First everything that may be refused, then everything that changes."""
         self._check_fits(snapshot)
+        chains = {
+            key: place.completed(snapshot.closed[key], snapshot.open[key], seed) for key, place in self.places.items()
+        }
+        self.header["seed"] = seed
         for key, place in self.places.items():
-            place.restore(snapshot.closed[key], snapshot.open[key])
+            place.seed = seed
+            place.restore(chains[key][:-1], chains[key][-1])
         for name, parameter in self.trained_in_full().items():
             parameter.copy_(snapshot.trained[name])
 
@@ -228,13 +249,19 @@ class Adapter:
                 if problem := place.misfit(link, is_open=link is snapshot.open[key]):
                     raise DeltaError(f"{key}: {problem}")
         for name, parameter in self.trained_in_full().items():
-            if (shape := snapshot.trained[name].shape) != parameter.shape:
+            saved = snapshot.trained[name]
+            if saved.dtype != parameter.dtype:
+                raise DeltaError(
+                    f"{name}: the delta has {saved.dtype}, the model {parameter.dtype}. Use the same precision"
+                )
+            if (shape := saved.shape) != parameter.shape:
                 raise DeltaError(
                     f"{name}: the delta has shape {tuple(shape)}, the model {tuple(parameter.shape)}. Build the model with "
                     "the head that was trained (its number of classes)"
                 )
 
-    def _check_present(self, what: str) -> None:
+    def check_present(self, what: str) -> None:
+        """Raises DeltaError if the adapter has left the model."""
         if self.gone is not None:
             raise DeltaError(
                 f"{what}: the adapter left the model at {self.gone}, and its factors with it. Call save() before "
@@ -246,7 +273,7 @@ class Adapter:
 
         Raises DeltaError after merge() or unload().
         """
-        self._check_present("save")
+        self.check_present("save")
         write_delta(path, {**self.header, **facts}, snapshots or {"final": self.snapshot()})
 
     def load(self, path: Path | str, tag: str | None = None) -> Delta:
@@ -255,29 +282,31 @@ class Adapter:
 
         Raises DeltaError if the file is damaged or was written by another method or adapter; then nothing has changed.
         """
-        self._check_present("load")
+        self.check_present("load")
         delta = read_delta(path)
         if delta.header["method"] != self.method.id:
             raise DeltaError(
                 f"{path}: written by method {delta.header['method']!r}, this adapter is {self.method.id!r}"
             )
-        snapshot = delta.snapshot(tag)
-        self._check_fits(snapshot)
-        self.header["seed"] = delta.header["seed"]
-        for place in self.places.values():
-            place.seed = delta.header["seed"]
-        self.restore(snapshot)
+        for name, remedy in (("options", "options"), ("rank", "rank and alpha"), ("scale", "rank and alpha")):
+            ignored = name == "rank" and not self.method.ranked
+            if delta.header[name] != self.header[name] and not ignored:
+                raise DeltaError(
+                    f"{path}: written with {name} {delta.header[name]}, this adapter has {self.header[name]}. Use the same "
+                    f"{remedy}"
+                )
+        self._restore(delta.snapshot(tag), delta.header["seed"])
         return delta
 
     def deltas(self) -> Iterator[tuple[str, Tensor]]:
         """(place, W_k - W0: what all links make together, as a dense fp32 matrix), one place at a time."""
-        self._check_present("deltas")
+        self.check_present("deltas")
         for key, place in self.places.items():
             yield key, place.delta()
 
     def merge(self) -> nn.Module:
         """Puts all links into the weights and removes the adapter; returns the plain model. Raises DeltaError if it is gone."""
-        self._check_present("merge")
+        self.check_present("merge")
         for place in self.places.values():
             place.merge_open()
         return self._detach("merge()")
@@ -287,7 +316,7 @@ class Adapter:
 
         Raises DeltaError if it is gone already.
         """
-        self._check_present("unload")
+        self.check_present("unload")
         for place in self.places.values():
             place.reset_weight()
         return self._detach("unload()")
@@ -299,6 +328,6 @@ class Adapter:
             self.model.set_submodule(path, layer.base)
         self.places = {}
         self.gone = by
-        if self._state_hook is not None:
-            self._state_hook.remove()
+        for hook in self._state_hooks:
+            hook.remove()
         return self.model

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from peft_lib.layers.adapter import Adapter
 from peft_lib.layers.bypass import noting
@@ -16,13 +17,13 @@ def check(adapter: Adapter, batch: Any, forward: Callable[[nn.Module, Any], Any]
     """One forward and backward pass in eval mode on `batch` (two items will do), and one without gradients.
 
     batch: whatever `forward(model, batch)` takes; by default a mapping is passed as keyword arguments, a tuple or list as
-    arguments, anything else as the one argument. The output may be a tensor, a tuple that starts with one, or have
-    `logits` or `last_hidden_state`.
+    arguments, anything else as the one argument. All floating tensors in the output count, however they are nested.
 
     A method that adapts no layer has nothing to check. No gradient, buffer or random state is changed. Raises TargetError with
     the names of the places whose factors get no gradient, or whose layer is not called: the model's forward pass goes round
     them, and they would not train.
     """
+    adapter.check_present("check")
     if not adapter.places:
         return
     model = adapter.model
@@ -35,9 +36,9 @@ def check(adapter: Adapter, batch: Any, forward: Callable[[nn.Module, Any], Any]
             parameter.grad = None
         model.eval()
         with torch.random.fork_rng(devices=_cuda_devices(model)), noting() as multiplied:
-            output = _tensor((forward or _call)(model, batch))
-            if output.requires_grad:
-                output.float().square().mean().backward()
+            size = _size((forward or _call)(model, batch))
+            if size.requires_grad:
+                size.backward()
             trained_calls = set(called)
             called.clear()
             with torch.no_grad():
@@ -58,8 +59,8 @@ def check(adapter: Adapter, batch: Any, forward: Callable[[nn.Module, Any], Any]
     if bad := sorted(silent | skipped):
         raise TargetError(
             f"{len(bad)} of {len(adapter.places)} adapted places get no gradient: {', '.join(bad[:8])}"
-            f"{', ...' if len(bad) > 8 else ''}. The model's forward pass goes round them (it uses their weights without "
-            "calling them, or not at all), so they would not train. Leave them out of the targets"
+            f"{', ...' if len(bad) > 8 else ''}. In eval mode, the model's forward pass goes round them (it uses their "
+            "weights without calling them, or not at all), so they would not train. Leave them out of the targets"
         )
 
 
@@ -76,16 +77,15 @@ def _call(model: nn.Module, batch: Any) -> Any:
     return model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
 
 
-def _tensor(output: Any) -> Tensor:
-    for name in ("logits", "last_hidden_state"):
-        if isinstance(getattr(output, name, None), Tensor):
-            return getattr(output, name)
-    first = output[0] if isinstance(output, (tuple, list)) and output else output
-    if not isinstance(first, Tensor):
+def _size(output: Any) -> Tensor:
+    """One number that depends on everything the model returns."""
+    tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+    if not tensors:
         raise TypeError(
-            f"the model returned {type(output).__name__}: give `forward`, a function (model, batch) -> tensor"
+            f"the model returned {type(output).__name__} without a floating tensor: give `forward`, a function "
+            "(model, batch) -> tensor"
         )
-    return first
+    return torch.stack([t.float().square().mean() for t in tensors]).sum()
 
 
 def _cuda_devices(model: nn.Module) -> list[torch.device]:

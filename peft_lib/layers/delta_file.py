@@ -5,7 +5,7 @@ Tensors:   closed/<link>/<place>/{A | columns, B}      links merged at chain res
            .../<place>/<name>                          of a method with tensors of its own: the trained ones, by name
            trained/<tag>/<parameter>                   parameters trained in full: the head, or all (full fine-tuning)
 Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, tensors (names of the
-           trained ones, where a method has its own), and snapshots: tag -> {epoch, links}. Tags are 'selected', 'final'.
+           trained ones, where a method has its own), frozen (SHA-256 of what is drawn anew), and snapshots: tag -> {epoch, links}. Tags are 'selected', 'final'.
 """
 
 import json
@@ -60,22 +60,27 @@ def pack(header: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> tuple[
     """Tensors and metadata of a delta file (checkpoints store them beside the optimiser's state)."""
     tensors: dict[str, Tensor] = {}
     tags: dict[str, Any] = {}
+    frozen: dict[str, str] = {}
     for tag, snapshot in snapshots.items():
         for place, links in snapshot.closed.items():
             for link in links:
-                tensors.update(_named(f"closed/{link.index}/{place}", link))
+                _put(tensors, frozen, f"closed/{link.index}/{place}", link)
         for place, link in snapshot.open.items():
-            tensors.update(_named(f"open/{tag}/{place}", link))
+            _put(tensors, frozen, f"open/{tag}/{place}", link)
         for name, value in snapshot.trained.items():
             tensors[f"trained/{tag}/{name}"] = value.contiguous()
         links_open = {link.index for link in snapshot.open.values()}
         tags[tag] = {"epoch": snapshot.epoch, "links": max(links_open, default=-1) + 1}
     facts = {"format": "peft_lib.delta", "version": DELTA_VERSION, **header, "snapshots": tags}
+    if frozen:
+        facts["frozen"] = frozen
     return tensors, {"delta": json.dumps(facts, sort_keys=True)}
 
 
-def _named(prefix: str, link: AnyLink) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value.contiguous() for name, value in link.stored().items()}
+def _put(tensors: dict[str, Tensor], frozen: dict[str, str], prefix: str, link: AnyLink) -> None:
+    tensors.update({f"{prefix}/{name}": value.contiguous() for name, value in link.stored().items()})
+    if isinstance(link, TensorLink) and link.digest is not None:
+        frozen[prefix] = link.digest
 
 
 def read_delta(path: Path | str) -> Delta:
@@ -120,6 +125,7 @@ def _snapshots(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[st
 
 def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, header: Mapping[str, Any]) -> AnyLink:
     if "tensors" in header:
-        return TensorLink(index, header["scale"], {name: tensors[f"{prefix}/{name}"] for name in header["tensors"]})
+        trained = {name: tensors[f"{prefix}/{name}"] for name in header["tensors"]}
+        return TensorLink(index, header["scale"], trained, digest=header.get("frozen", {}).get(prefix))
     parts = {name: tensors.get(f"{prefix}/{name}") for name in ("A", "columns", "P")}
     return Link(index, tensors[f"{prefix}/B"], header["scale"], **parts)

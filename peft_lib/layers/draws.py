@@ -10,7 +10,40 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from peft_lib.methods.method import MethodError
 from peft_lib.seeds import generator
+
+
+class SharedDraws:
+    """Draws that all places of an adapter share: each is made, and held on a device, once."""
+
+    def __init__(self) -> None:
+        self.drawn: dict[tuple, Tensor] = {}
+        self.moved: dict[tuple[tuple, str], Tensor] = {}
+
+    def get(self, key: tuple, draw: Callable[[], Tensor]) -> Tensor:
+        if key not in self.drawn:
+            self.drawn[key] = draw()
+        return self._unchanged(key)
+
+    def on(self, value: Tensor, device: torch.device) -> Tensor:
+        """`value` on that device; a shared draw is the same tensor for every place."""
+        for key, drawn in self.drawn.items():
+            if value is drawn:
+                where = (key, str(device))
+                if where not in self.moved:
+                    self.moved[where] = self._unchanged(key).detach().to(device)
+                return self.moved[where]
+        return value.detach().to(device)
+
+    def _unchanged(self, key: tuple) -> Tensor:
+        drawn = self.drawn[key]
+        if drawn._version:
+            raise MethodError(
+                f"the shared draw {key[1]!r} was written into: it belongs to all places. Compute a new tensor from it "
+                "(0.1 * a, not a *= 0.1)"
+            )
+        return drawn
 
 
 @dataclass(frozen=True)
@@ -24,8 +57,7 @@ class Draws:
     rank: int
     index: int
     read_weight: Callable[[], Tensor] | None = None
-    pool: dict[tuple, Tensor] = field(default_factory=dict)
-    """Shared draws made so far: an adapter's places hold each of them once."""
+    pool: SharedDraws = field(default_factory=SharedDraws)
 
     @property
     def weight(self) -> Tensor:
@@ -47,10 +79,7 @@ class Draws:
     def _drawn(self, draw: Callable[[torch.Generator], Tensor], what: tuple, name: str, shared: bool) -> Tensor:
         if not shared:
             return draw(generator(self.seed, name, self.place, self.index))
-        key = (self.seed, name, *what)
-        if key not in self.pool:
-            self.pool[key] = draw(generator(self.seed, "shared", name))
-        return self.pool[key]
+        return self.pool.get((self.seed, name, *what), lambda: draw(generator(self.seed, "shared", name)).clone())
 
     def permutation(self, n: int, cycle: int | None = None) -> list[int]:
         turn = self.index if cycle is None else f"cycle {cycle}"

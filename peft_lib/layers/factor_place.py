@@ -28,7 +28,8 @@ class FactorPlace(Place):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.written = -1
+        self.written: tuple[Tensor, int] | None = None
+        """The factor that W holds in place, and its version when it was written."""
         for name in ("A", "columns", "base_columns"):
             self.register_buffer(name, None, persistent=False)
         self.open_link(0)
@@ -48,8 +49,7 @@ class FactorPlace(Place):
 
     def open_link(self, index: int) -> None:
         """A drawn or chosen by the method, B = 0 (P = W[:, columns] / s)."""
-        assert self.method.start is not None
-        match self.method.start(self.draws(index), self.options):
+        match self._start(index):
             case Columns() as factor:
                 self._check(factor)
                 self._select(torch.tensor(factor.indices, dtype=torch.int64))
@@ -63,10 +63,12 @@ class FactorPlace(Place):
         if "P" in self.method.trains:
             assert self.base_columns is not None
             self._set("P", self.base_columns / self.scale, trains=True)
-        self.written = -1
+        self.written = None
 
     def _select(self, columns: Tensor) -> None:
         self._set("columns", columns, trains=False)
+        if self.execution == "inplace":
+            self.keep_original()  # now: a state dict that is loaded before the first forward pass brings a folded W
         if self.execution == "inplace" or "P" in self.method.trains:
             base = self.closed_weight().index_select(1, columns.to(self.weight.device))
             self._set("base_columns", base, trains=False)
@@ -148,7 +150,7 @@ class FactorPlace(Place):
             self._set("P", link.P, trains=True)
         else:
             self._set("B", link.B, trains=False)
-        self.written = -1
+        self.written = None
 
     def side(self, x: Tensor) -> Tensor:
         """s B A x: under gather the selector's product is a choice of r inputs."""
@@ -176,16 +178,15 @@ class FactorPlace(Place):
         if self.execution != "inplace":
             return
         factor = self.P if "P" in self.method.trains else self.B
-        self.keep_original()
         assert self.base_columns is not None
         values = self.base_columns + self.scale * self.b()
-        if factor._version == self.written:
+        if self.written is not None and self.written[0] is factor and self.written[1] == factor._version:
             # _unsafe_: PyTorch's own name, for those who know that no saved tensor is changed by the writing
             with torch.autograd._unsafe_preserve_version_counter(weight_of(self)):
                 self._fold(values)
         else:
             self._fold(values)
-        self.written = factor._version
+        self.written = (factor, factor._version)
 
     def _fold(self, values: Tensor | None) -> None:
         assert self.columns is not None and values is not None

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 NOT_DECAYED = re.compile(
-    r"(^|\.)(pos_embed|pos_embed_win|cls_token|dist_token|reg_token|register_tokens|mask_token|class_token|class_embedding|"
-    r"position_embeddings?|embed_positions?|wpe|rel_embeddings|relative_position_bias_table|relative_attention_bias|"
-    r"rel_pos_[hw]|rel_pos_bias|pos_bias)(\.|$)"
+    r"(^|\.)(\w*pos_embed(ding)?s?(_\w+)?|\w+_tokens?|class_embedding|\w*position_embeddings?|embed_positions?|wpe|"
+    r"rel_embeddings|relative_position_bias_table|relative_attention_bias|rel_pos_[hw]|rel_pos_bias|pos_bias|"
+    r"r_[wrs]_bias|seg_embed|mask_emb|probe|latent)(\.|$)"
 )
 """Tables of positions and single tokens, under the names that timm and transformers give them (PROTOCOL section 5)."""
 

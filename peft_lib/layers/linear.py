@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from peft_lib.layers.bypass import guarded
 from peft_lib.layers.factor_place import FactorPlace
@@ -69,7 +69,11 @@ class AdaptedLinear(nn.Module):
         if not torch.is_grad_enabled():
             return self.base(x)
         factors = [place.b() for place in folded]
-        return _InplaceLinear.apply(x, weight_matrix(self.base).detach(), self.base, folded, *factors)
+        # A linear's output over other than two dimensions is a view, and a view that a Function returns may not be written
+        # into, as some models do (y /= 2): so rows go in, and the view is made outside.
+        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+        y = _InplaceLinear.apply(rows, weight_matrix(self.base).detach(), self.base, folded, *factors)
+        return y.view(*x.shape[:-1], -1) if x.ndim != 2 else y
 
     # A compiled graph would keep W as an input that changes under it. torch.compiler.disable says the same in public, but
     # imports the compiler (a CPU-second) when it decorates; this does when it is first called.
@@ -88,7 +92,8 @@ class _InplaceLinear(torch.autograd.Function):
 
     grad_x = g W; grad_B = s g[rows]^T x[columns]. W is saved only if x needs a gradient, so writing into W between the
     forward and the backward pass is caught by autograd's version check. Works under autocast: the forward pass casts as
-    `base` does, the backward pass computes in the output's dtype.
+    `base` does, the backward pass computes in the output's dtype. Gradients of gradients are refused: they would take W for
+    a constant. Use the execution dense or gather for them.
     """
 
     @staticmethod
@@ -102,6 +107,7 @@ class _InplaceLinear(torch.autograd.Function):
         return base(x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = grads
         weight, *selected = ctx.saved_tensors  # type: ignore[attr-defined]

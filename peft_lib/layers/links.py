@@ -64,6 +64,8 @@ class TensorLink:
     """None as read from a file: a place draws them anew (`TensorPlace.restore`)."""
     rule: Callable[[Tensor, Mapping[str, Tensor], float], Tensor] | None = None
     """`Method.weight`."""
+    digest: str | None = None
+    """SHA-256 of the frozen tensors as they were when the link was written."""
 
     @property
     def kind(self) -> Literal["tensors"]:

@@ -7,16 +7,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from peft_lib.layers.draws import Draws
+from peft_lib.layers.draws import Draws, SharedDraws
 from peft_lib.layers.links import AnyLink, DeltaError, effective_weight
 from peft_lib.layers.targets import Target, TargetError, rows_of, weight_matrix
-from peft_lib.methods.method import Method
+from peft_lib.methods.method import Columns, LowRank, Method, Tensors
 
 
 class Place(nn.Module, ABC):
@@ -26,7 +27,7 @@ class Place(nn.Module, ABC):
 
     def __init__(
         self, module: nn.Module, target: Target, method: Method, options: BaseModel, rank: int, scale: float, seed: int,
-        execution: str, pool: dict[tuple, Tensor],
+        execution: str, pool: SharedDraws,
     ) -> None:  # fmt: skip
         super().__init__()
         self.target, self.method, self.options = target, method, options
@@ -57,6 +58,18 @@ class Place(nn.Module, ABC):
         """What link `index` may ask for; its weight is what the closed links have made."""
         read = weight or self.closed_weight
         return Draws(self.seed, self.target.key, self.d_in, self.d_out, self.rank, index, read, self.pool)
+
+    def _start(
+        self, index: int, weight: Callable[[], Tensor] | None = None, seed: int | None = None
+    ) -> LowRank | Columns | Tensors:
+        """What the method starts link `index` with; its own errors say where they come from."""
+        assert self.method.start is not None
+        draws = replace(self.draws(index, weight), seed=self.seed if seed is None else seed)
+        try:
+            return self.method.start(draws, self.options)
+        except Exception as error:
+            error.add_note(f"in `start` of method {self.method.id}, link {index} at {self.target.key}")
+            raise
 
     @abstractmethod
     def factors(self) -> dict[str, nn.Parameter]:
@@ -99,7 +112,7 @@ class Place(nn.Module, ABC):
         """The form in which a link is kept once it is closed."""
         return link
 
-    def complete(self, link: AnyLink, weight: Tensor) -> AnyLink:
+    def complete(self, link: AnyLink, weight: Tensor, seed: int) -> AnyLink:
         """A recorded link with all that its file left out; `weight` is what the links before it have made."""
         return link
 
@@ -159,30 +172,40 @@ class Place(nn.Module, ABC):
             self.weight.copy_(self.original)
 
     @torch.no_grad()
+    def completed(self, closed: Sequence[AnyLink], link: AnyLink, seed: int) -> tuple[AnyLink, ...]:
+        """A recorded chain with all that its file left out, the open link last. Changes nothing; raises DeltaError if what was
+        left out cannot be had here.
+        """
+        first = self.weight if self.original is None else self.original
+        weight = first.to("cpu", torch.float32, copy=True)
+        whole: list[AnyLink] = []
+        for one in (*closed, link):
+            whole.append(self.complete(one, weight, seed))
+            if one is not link:
+                weight = whole[-1].apply(weight)
+        return tuple(whole)
+
+    @torch.no_grad()
     def restore(self, closed: Sequence[AnyLink], link: AnyLink) -> None:
-        """Puts the place into a recorded state: W0, closed links in order, the open link."""
+        """Puts the place into a recorded and completed state: W0, closed links in order, the open link."""
         self.reset_weight()
-        weight = self.weight.to("cpu", torch.float32, copy=True)
-        self.closed = []
-        for one in closed:
-            whole = self.complete(one, weight)
-            self.closed.append(whole)
-            weight = whole.apply(weight)
+        self.closed = list(closed)
         if closed:
             self.keep_original()
-            self.weight.copy_(weight)
-        self.take(self.complete(link, weight))
+            assert self.original is not None
+            self.weight.copy_(effective_weight(self.original, closed))
+        self.take(link)
         self.write_back()
 
     def record(self) -> dict[str, Any]:
         """What a state dict does not hold, as a few facts: which adapter this is, and a digest of its frozen state."""
         digest = hashlib.sha256()
         for tensor in [*(t for link in self.closed for t in link.stored().values()), *self.frozen()]:
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(content(tensor))
         return {
             "method": self.method.id, "options": self.options.model_dump(mode="json"), "rank": self.rank,
-            "scale": self.scale, "seed": self.seed, "place": self.target.key, "links": self.index + 1,
-            "frozen": digest.hexdigest(),
+            "scale": self.scale, "seed": self.seed, "execution": self.execution, "place": self.target.key,
+            "links": self.index + 1, "frozen": digest.hexdigest(),
         }  # fmt: skip
 
     def get_extra_state(self) -> Tensor:
@@ -196,22 +219,36 @@ class Place(nn.Module, ABC):
             said = ", ".join(f"{n} {theirs.get(n)!r} (here {mine[n]!r})" for n in odd)
             raise DeltaError(
                 f"{self.target.key}: the state dict is of another adapter: {said}. It holds neither A, nor columns, nor "
-                "closed links: use adapter.save() and adapter.load(), or adapt with the same settings and reset as often"
+                "closed links: use adapter.save() and adapter.load()"
             )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Place":
+        """Moves with the model; factors stay fp32 when the model's own weights change their dtype."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(kept, recurse)
+
+
+def content(tensor: Tensor) -> bytes:
+    """The bytes of a tensor of any dtype."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def check_state(module: nn.Module, state: dict[str, Any], prefix: str, *unused: Any) -> None:
     """Hook before `module.load_state_dict`: refuses what does not fit a place before anything is overwritten.
 
-    Raises DeltaError for a state of another adapter, and for one with an adapted layer's weights but no record of its adapter.
+    Raises DeltaError for a state of another adapter, and for one with weights of an adapted layer but no record of its adapter.
     """
     for name, place in module.named_modules():
         if isinstance(place, Place):
-            layer = name.rpartition(".places.")[0]
+            layer = prefix + name.rpartition("places.")[0]
             record = state.get(f"{prefix}{name}._extra_state")
             if record is not None:
                 place.set_extra_state(record)
-            elif any(key.startswith((f"{prefix}{name}.", f"{prefix}{layer}.base.")) for key in state):
+            elif any(key.startswith(layer) for key in state):
                 raise DeltaError(
                     f"{place.target.key}: the state dict has this layer, but no record of its adapter. Load plain weights "
                     "before adapt(), and what an adapter learnt with adapter.load()"

@@ -129,8 +129,11 @@ class Method:
                 f"method {self.id!r} has `weight`: it needs `start` and `size` too, and is not column_sparse"
             )
         for name in self.trains:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name == "backbone":
-                raise MethodError(f"method {self.id!r}: tensor {name!r}: use letters, digits and '_', not 'backbone'")
+            taken = name.removesuffix("_no_decay") in ("backbone", "head")
+            if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise MethodError(
+                    f"method {self.id!r}: tensor {name!r}: use letters, digits and '_', and not 'head' or 'backbone'"
+                )
 
     @property
     def has_factors(self) -> bool:

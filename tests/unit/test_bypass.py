@@ -152,3 +152,112 @@ def test_reading_a_dtype_is_no_bypass() -> None:
     config = T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     adapter = adapt(T5EncoderModel(config), "lora", rank=2, targets=["wo", "q"])
     check(adapter, {"input_ids": torch.ones(2, 3, dtype=torch.long)})
+
+
+def test_nothing_to_adapt_is_refused() -> None:
+    conv = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    for targets in ("all-linear", ["2"]):
+        with pytest.raises(TargetError, match=r"no nn\.Linear .* outside the head"):
+            adapt(conv, "lora", rank=2, targets=targets, head=["2"])
+    with pytest.raises(TargetError, match="targets is empty"):
+        adapt(conv, "lora", rank=2, targets=[])
+    with pytest.raises(TargetError, match=r"wrap it"):
+        adapt(nn.Linear(3, 3), "lora", rank=2)
+    adapt(conv, "head_only", head=["2"])
+
+
+def test_computed_weights_are_refused() -> None:
+    from torch.nn.utils.parametrizations import weight_norm
+
+    with pytest.raises(TargetError, match=r"target 0: its weight is computed"):
+        adapt(nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2)), "lora", rank=2)
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.fc, self.other):
+            x = layer(x)
+        return x
+
+
+class Child(Base):
+    """Calls in a parent class and through a loop; reads the weights where starting values are set, and for a penalty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.xavier_uniform_(self.fc.weight)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.other.weight)
+
+    def penalty(self) -> torch.Tensor:
+        return self.fc.weight.square().sum()
+
+
+class Fused(nn.Sequential):
+    """As timm's NormLinear: the container calls its children."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def fuse(self) -> torch.Tensor:
+        return self.linear.weight * 2
+
+
+def test_reading_a_weight_elsewhere_is_no_bypass() -> None:
+    model = nn.Sequential(Child(), Fused())
+    check(adapt(model, "lora", rank=2), torch.ones(2, 4))
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        return {"first": [self.a(x)], "second": (self.b(x), torch.ones(1, dtype=torch.long))}
+
+
+def test_every_output_counts() -> None:
+    """A loss may use them all: BERT's pooled output beside its hidden states, start and end logits, ..."""
+    from transformers import BertConfig, BertModel
+
+    check(adapt(Two(), "lora", rank=2), torch.ones(2, 4))
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    check(adapt(BertModel(config), "lora", rank=2), torch.ones(2, 3, dtype=torch.long))
+
+
+class Transposed(nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.q = how, nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "transposed":
+            return self.q(x) + x @ self.q.weight.t()
+        return self.q(x) + torch.einsum("ni,oi->no", x, self.q.weight)
+
+
+@pytest.mark.parametrize("how", ["transposed", "einsum"])
+def test_views_of_a_weight_are_known_by_its_name(how: str) -> None:
+    model = Transposed(how)
+    adapter = adapt(model, "lora", rank=2)
+    with pytest.raises(TargetError, match=r"1 of 1 adapted places get no gradient: q\."):
+        check(adapter, torch.ones(2, 4))
+    with pytest.raises(TargetError, match=r"^q: the model's forward pass goes round"):
+        model(torch.ones(2, 4))
+
+
+def test_check_after_merging_is_refused() -> None:
+    from peft_lib.layers.delta_file import DeltaError
+
+    adapter = adapt(Two(), "lora", rank=2)
+    adapter.merge()
+    with pytest.raises(DeltaError, match=r"check: the adapter left the model at merge\(\)"):
+        check(adapter, torch.ones(2, 4))

@@ -8,6 +8,7 @@ from torch import nn
 
 from peft_lib import adapt
 from peft_lib.layers.delta_file import DeltaError
+from peft_lib.layers.groups import decays
 from peft_lib.layers.targets import TargetError
 from tests.unit.zoo import CASES, Case, Trial
 
@@ -126,6 +127,29 @@ def test_positions_do_not_decay_in_transformers(family: str) -> None:
     matrices = {n for n, p in model.named_parameters() if p.ndim >= 2}
     assert excluded <= matrices
     assert matrices - decayed(model, ()) == excluded
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deit.embeddings.distillation_token", "layoutlm.embeddings.x_position_embeddings.weight", "encoder.pos_embedding",
+        "vision_model.head.probe", "attn_pool.latent", "transformer.mask_emb", "transformer.layer.0.rel_attn.r_w_bias",
+        "transformer.layer.0.rel_attn.seg_embed", "model.embed_positions.weight", "mask_token", "reg_token",
+        "blocks.0.attn.rel_pos_h", "pos_embed_window",
+    ],
+)  # fmt: skip
+def test_tables_of_other_families_do_not_decay(name: str) -> None:
+    assert not decays(name, nn.Parameter(torch.ones(2, 2)), frozenset())
+    assert decays("layer.0.attention.query.weight", nn.Parameter(torch.ones(2, 2)), frozenset())
+    assert not decays("layer.0.mine", nn.Parameter(torch.ones(2, 2)), frozenset({"layer.0.mine"}))
+
+
+def test_a_head_in_another_precision_is_refused(tmp_path: Path) -> None:
+    """It would be rounded without a word, and load() promises the bits."""
+    trial = Trial("lora")
+    trial.adapter.save(tmp_path / "d.safetensors")
+    with pytest.raises(DeltaError, match=r"float32, the model torch\.bfloat16\. Use the same precision"):
+        Trial("lora", dtype=torch.bfloat16).adapter.load(tmp_path / "d.safetensors")
 
 
 def test_under_adapters_nothing_of_the_head_decays() -> None:

@@ -6,6 +6,7 @@ keeps s B A inside W must not rely on it.
 
 import copy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,3 +195,90 @@ def test_a_known_write_between_forward_and_backward_is_caught() -> None:
     trial.output()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["cla", "paca", "c3la"])
+@pytest.mark.parametrize("act", ["output", "merge", "load", "restore", "unload"])
+def test_w0_survives_a_state_dict_loaded_before_the_first_forward_pass(
+    method: str, dtype: torch.dtype, act: str, tmp_path: Path
+) -> None:
+    """As Trainer and accelerate resume: the W in the state dict holds the factors already."""
+    trial, fresh = (Trial(method, execution="inplace", dtype=dtype) for _ in range(2))
+    losses(trial, "adamw_fused") if method != "c3la" else trial.train(steps=4, resets=())
+    expected = trial.output()
+    trial.adapter.save(tmp_path / "d.safetensors")
+    fresh.model.load_state_dict(trial.model.state_dict())
+    if act == "unload":
+        fresh.adapter.unload()
+        plain = trial.plain.state_dict()
+        for name in ("0.weight", "2.weight"):
+            assert torch.equal(fresh.model.state_dict()[name], plain[name])
+        return
+    if act == "merge":
+        fresh.adapter.merge()
+    elif act == "load":
+        fresh.adapter.load(tmp_path / "d.safetensors")
+    elif act == "restore":
+        fresh.adapter.restore(fresh.adapter.snapshot())
+    assert_close(fresh.output().float(), expected.float(), roundings(2 * BACKWARD, torch.finfo(dtype).eps / 2), act)
+
+
+def test_gradients_of_gradients_are_refused_in_place_and_right_elsewhere() -> None:
+    """In place, dL/dB of a gradient penalty would take W for a constant."""
+    grads = {}
+    for execution in ("dense", "gather", "inplace"):
+        trial = Trial("cla", execution=execution)
+        x = trial.x.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(trial.model(x).square().sum(), x, create_graph=True)
+        if execution == "inplace":
+            with pytest.raises(RuntimeError, match="once_differentiable"):
+                slope.square().sum().backward()
+        else:
+            slope.square().sum().backward()
+            grads[execution] = next(iter(trial.adapter.factors().values())).grad
+    assert_close(grads["gather"], grads["dense"], roundings(8 * BACKWARD), "dB")
+
+
+@pytest.mark.parametrize("execution", ["dense", "gather", "inplace"])
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_a_model_may_write_into_the_layers_output(execution: str, width: int) -> None:
+    """DeBERTa scales its queries in place; ReLU(inplace=True) does too."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner = nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.inner(x)
+            y /= 2.0
+            return torch.relu_(y)
+
+    x = torch.randn([2, 3, 4, 6][-width:], generator=torch.Generator().manual_seed(1)).requires_grad_(True)
+    model, reference = Scaled(), Scaled()
+    adapter = adapt(model, "cla", rank=2, execution=execution)
+    other = adapt(reference, "cla", rank=2, execution="dense")
+    for one in (adapter, other):
+        one.places["inner"].B.data.fill_(0.3)
+    results = []
+    for each, handle in ((model, adapter), (reference, other)):
+        (gradient,) = torch.autograd.grad(each(x).square().sum(), x, retain_graph=False)
+        each(x).square().sum().backward()
+        results.append((gradient, handle.places["inner"].B.grad))
+    for mine, its in zip(*results, strict=True):
+        assert_close(mine, its, roundings(4 * BACKWARD), execution)
+
+
+def test_two_sets_of_factors_before_one_backward_pass_are_refused_in_place() -> None:
+    """torch.func.functional_call with other factors: W cannot hold both; both versions are 0."""
+    trial = Trial("cla", execution="inplace")
+    names = [n for n, p in trial.model.named_parameters() if n.endswith(".B")]
+    x = trial.x.clone().requires_grad_(True)
+    total = torch.zeros(())
+    for scale in (0.1, 0.2):
+        factors = {n: torch.full_like(trial.model.get_parameter(n), scale).requires_grad_() for n in names}
+        total = total + torch.func.functional_call(trial.model, factors, (x,)).square().sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()

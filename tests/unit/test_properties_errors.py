@@ -128,8 +128,10 @@ def test_gaussian_selectors_run_dense_only():
 def test_unknown_options_and_heads():
     with pytest.raises(ValidationError, match="ratio"):
         Trial("lora", ratio=16)
-    with pytest.raises(AttributeError, match="nonsense"):
-        Trial("lora", head=("nonsense",))
+    for head in (("nonsense",), "nonsense", ("",), ("4", "")):
+        with pytest.raises(TargetError, match=r"head '(nonsense)?': there is no module of that path"):
+            Trial("lora", head=head)
+    assert Trial("lora", head="4").adapter.head == ("4",)
 
 
 @pytest.mark.parametrize(

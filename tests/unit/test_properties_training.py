@@ -105,6 +105,9 @@ def test_everything_outside_the_promise_stays_bitwise(case: Case):
             if key.partition("[")[0] == path:
                 rows_of(may_change, key)[:, sorted(columns)] = True
         assert bool(same[~may_change].all()), f"{path}: something outside the adapted rows and columns changed"
+        if case.promise.tensors:  # whether it moves every entry is the method's business
+            assert not bool(same[may_change].all())
+            continue
         assert not same[may_change].any(), f"{path}: an entry inside the promise did not change"
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from peft_lib import adapt
 from peft_lib.layers.delta_file import DeltaError
 from tests.unit.zoo import PLACE_CASES, Case, Trial
 
@@ -91,3 +92,48 @@ def test_after_merging_the_model_is_plain_again() -> None:
     assert list(merged.state_dict()) == list(trial.plain.state_dict())
     merged.load_state_dict(trial.plain.state_dict())
     assert torch.equal(trial.output(), trial.plain(trial.x))
+
+
+def test_every_part_of_a_model_refuses_before_it_changes() -> None:
+    """Also when the state dict is loaded into a part of the model, or holds the plain layers."""
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.enc = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+            self.head = nn.Linear(6, 2)
+
+    one, other = Whole(), Whole()
+    first, _ = (adapt(m, "c3la", rank=2, head=["head"]) for m in (one, other))
+    first.next_link()
+    before = {n: t.clone() for n, t in other.state_dict().items()}
+    base = {n: t for n, t in one.enc.state_dict().items() if ".base." in n}
+    for load in (
+        lambda: other.enc.load_state_dict(one.enc.state_dict()),
+        lambda: other.enc[0].load_state_dict(one.enc[0].state_dict()),
+        lambda: other.enc.load_state_dict(base, strict=False),
+        lambda: other.load_state_dict(Whole().state_dict(), strict=False),
+    ):
+        with pytest.raises(DeltaError, match=r"links|no record of its adapter"):
+            load()
+    assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
+    other.head.load_state_dict(one.head.state_dict())
+
+
+@CASE
+def test_factors_stay_float32_when_the_model_changes_its_dtype(case: Case) -> None:
+    trial = case.trial()
+    trial.train(steps=2, resets=())
+    factors = {n: p.detach().clone() for n, p in trial.adapter.factors().items()}
+    trial.model.to(torch.bfloat16)
+    trial.x = trial.x.bfloat16()
+    assert all(torch.equal(p, factors[n]) for n, p in trial.adapter.factors().items())
+    state = trial.model.state_dict()
+    trial.model.load_state_dict(state)
+    assert torch.isfinite(trial.output().float()).all()
+
+
+def test_another_execution_says_so() -> None:
+    state = Trial("cla", execution="dense").model.state_dict()
+    refused(Trial("cla", execution="gather"), state, r"execution 'dense' \(here 'gather'\)")

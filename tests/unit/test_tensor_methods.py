@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from peft_lib import read_delta
+from peft_lib import adapt, read_delta
 from peft_lib.layers.delta_file import DeltaError
 from peft_lib.layers.links import TensorLink, effective_weight
 from peft_lib.layers.targets import TargetError
 from peft_lib.layers.tensor_place import TensorPlace
-from peft_lib.methods.method import LowRank, Method, MethodError, Tensors
+from peft_lib.methods.method import LowRank, Method, MethodError, Options, Tensors
 from peft_lib.methods.registry import get_method, register, unregister
 from tests.unit.zoo import (
     BACKWARD,
@@ -23,6 +23,7 @@ from tests.unit.zoo import (
     Case,
     Trial,
     assert_close,
+    build,
     parameter_names,
     place_matrix,
     roundings,
@@ -122,7 +123,7 @@ def test_a_chain_applies_its_links_in_order(kind: str, dtype: torch.dtype) -> No
 
 def test_shared_draws_are_one_tensor_and_in_no_file(tmp_path: Path) -> None:
     trial = Trial("vera", "fused")
-    q, v = (place_of(trial, key).frozen_tensors() for key in trial.adapter.places)
+    q, v = (place_of(trial, key).frozen_by_name() for key in trial.adapter.places)
     assert all(q[name].data_ptr() == v[name].data_ptr() for name in ("A", "B"))
     trial.train(steps=3)
     trial.adapter.save(tmp_path / "d.safetensors")
@@ -236,3 +237,113 @@ def test_columns_or_a_matrix_need_no_weight_and_tensors_do() -> None:
 
     with pytest.raises(TargetError, match="starts with Tensors, so its description needs `weight`"):
         Trial(Method(id="odd", name="Odd", formula="-", source="t", family="present", trains=("B",), start=start))
+
+
+def test_places_on_another_device_hold_their_own_draws() -> None:
+    """Unshared tensors have no identity once they are moved: a freed one's must not be taken for another's."""
+
+    def start(link: Any, options: Any) -> Tensors:
+        return Tensors({"l": torch.ones(link.d_out)}, {"A": link.normal(1.0, (2, link.d_in))})
+
+    with registered(start=start, weight=lambda w, t, s: t["l"][:, None] * w) as method:
+        model = torch.nn.Sequential(*[torch.nn.Linear(6, 6) for _ in range(8)])
+        places = adapt(model, method, rank=2).places
+        model.to("meta")
+        moved = [next(place.frozen()) for place in places.values()]
+        assert all(t.device.type == "meta" for t in moved)
+        assert len({id(t) for t in moved}) == 8
+    vera = torch.nn.Sequential(*[torch.nn.Linear(6, 6) for _ in range(3)])
+    shared = adapt(vera, "vera", rank=2).places
+    vera.to("meta")
+    assert len({id(place.frozen_by_name()["A"]) for place in shared.values()}) == 1
+
+
+class _Std(Options):
+    std: float = 1.0
+
+
+def test_a_file_with_other_options_or_another_w0_is_refused(tmp_path: Path) -> None:
+    def start(link: Any, options: Any) -> Tensors:
+        a = link.normal(options.std, (2, link.d_in)) * link.weight.abs().mean()
+        return Tensors({"b": torch.zeros(link.d_out, 2)}, {"A": a})
+
+    fields = {"start": start, "weight": lambda w, t, s: w + t["b"] @ t["A"], "trains": ("b",), "options": _Std}
+    size = lambda shapes, rank: sum(2 * n * d_out for _, d_out, n in shapes)  # noqa: E731
+    with registered(**fields, size=size, ranked=False) as method:
+        trial = Trial(method, std=2.0)
+        trial.train(steps=2)
+        trial.adapter.save(tmp_path / "d.safetensors")
+        with pytest.raises(DeltaError, match=r"written with options \{'std': 2.0\}, this adapter has \{\}"):
+            Trial(method).adapter.load(tmp_path / "d.safetensors")
+        other = build("linear", seed=5)
+        adapter = adapt(other, method, targets=("0", "2"), head=("4",), seed=3, std=2.0, alpha=7.0, rank=5)
+        before = {n: t.clone() for n, t in other.state_dict().items()}
+        with pytest.raises(DeltaError, match="come out otherwise than when the delta was written"):
+            adapter.load(tmp_path / "d.safetensors")
+        assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
+    chain = Trial("c3la", remainder="drop")
+    chain.adapter.save(tmp_path / "c.safetensors")
+    with pytest.raises(DeltaError, match="Use the same options"):
+        Trial("c3la").adapter.load(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight": lambda w, t, s: t["l"][:, None] * w + 1.0}, r"off by 1 from W at the start"),
+        ({"weight": lambda w, t, s: (t["l"][:, None] * w)[:1]}, r"has shape \(1, 12\), W has \(24, 12\)"),
+        ({"weight": lambda w, t, s: w}, "does not depend on l, which the method trains"),
+    ],
+    ids=["start", "shape", "unused"],
+)
+def test_a_definition_is_tried_once(changes: dict, message: str) -> None:
+    with registered(**changes) as method, pytest.raises(MethodError, match=message):
+        Trial(method)
+
+
+def test_a_definition_may_write_into_its_copy_of_w_and_index_with_integers() -> None:
+    def start(link: Any, options: Any) -> Tensors:
+        rows = torch.tensor(link.permutation(link.d_out)[:3])
+        return Tensors({"l": torch.zeros(3, link.d_in)}, {"rows": rows, "names": torch.ones(1)})
+
+    def weight(w: Any, t: Any, s: float) -> Any:
+        w[t["rows"]] += t["l"]
+        return w
+
+    fields = {"start": start, "weight": weight, "size": lambda shapes, rank: sum(3 * i * n for i, _, n in shapes)}
+    with registered(**fields) as method:
+        trial = Trial(method)
+        losses = trial.train(steps=6, lr=5e-2)
+        assert losses[-1] < losses[0]
+        out = trial.output()
+        assert_close(trial.adapter.merge()(trial.x).detach(), out, roundings(2 * FORWARD), "merged")
+        assert torch.equal(trial.plain[0].bias, trial.model[0].bias)
+
+
+def test_writing_into_a_shared_draw_is_refused() -> None:
+    def start(link: Any, options: Any) -> Tensors:
+        a = link.normal(1.0, (2, 4), name="a", shared=True)
+        a *= 0.1
+        return Tensors({"l": torch.ones(link.d_out)}, {"a": a})
+
+    with registered(start=start) as method, pytest.raises(MethodError, match="shared draw 'a' was written into"):
+        Trial(method)
+
+
+def test_errors_of_a_start_say_where_they_come_from() -> None:
+    def start(link: Any, options: Any) -> Tensors:
+        raise ZeroDivisionError("mine")
+
+    with registered(start=start) as method, pytest.raises(ZeroDivisionError) as caught:
+        Trial(method)
+    assert caught.value.__notes__ == ["in `start` of method odd, link 0 at 0"]
+
+
+@pytest.mark.parametrize("method", ["vera", "dora", "ia3"])
+def test_whole_models_pickle(method: str, tmp_path: Path) -> None:
+    trial = Trial(method)
+    trial.train(steps=1)
+    torch.save(trial.model, tmp_path / "m.pt")
+    again = torch.load(tmp_path / "m.pt", weights_only=False)
+    with torch.no_grad():
+        assert torch.equal(again(trial.x), trial.output())
