@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.data.loaders import UnknownModuleError, get_loader
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
 from peft_lib.training.build import Execution, Inputs, Request, build, build_accelerator, read_task
@@ -34,7 +35,6 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
     """
     folder = RunFolder(out_dir)
     _check(spec, inputs)
-    get_backbone(inputs.model.backbone)  # imports the model's library now: that time is not the run's
     with own_environment(execution.processes):
         request = Request(spec, inputs, execution, build_accelerator(spec, execution))
         with folder.locked() if request.accelerator.is_main_process else nullcontext():
@@ -42,12 +42,21 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
 
 
 def _check(spec: RunSpec, inputs: Inputs) -> None:
-    for name, mine, catalog in (
+    """Also imports the model's library, before the run begins: that time is not the run's."""
+    for what, mine, listed in (
         ("model", spec.model, inputs.model.ref()),
         ("dataset", spec.dataset, inputs.dataset.ref()),
     ):
-        if mine != catalog:
-            raise RunError(f"the spec's {name} is {mine}, the catalog's {catalog}. Plan the study anew")
+        if mine != listed:
+            raise RunError(f"the spec's {what} is {mine}, the catalog's {listed}. Plan the study anew")
+    for entry, find, name in (
+        (f"model '{inputs.model.id}'", get_backbone, inputs.model.backbone),
+        (f"data set '{inputs.dataset.id}'", get_loader, inputs.dataset.loader),
+    ):
+        try:
+            find(name)
+        except UnknownModuleError as error:
+            raise RunError(f"{entry} of the catalog: {error}") from error
 
 
 def _attempt(request: Request, folder: RunFolder) -> str:

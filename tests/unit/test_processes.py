@@ -11,17 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from peft_lib.layers.delta_file import read_delta
-from peft_lib.study.launch import launcher
 from peft_lib.study.spec import RunSpec
-from tests.runs import ROOT, run, spec_of, tiny_plan
+from tests.runs import ROOT, run, spec_of
 
 TORCHRUN = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc_per_node", "2"]
 
 
 def launched(spec: RunSpec, out: Path, resources: Path, *flags: str) -> dict[str, Any]:
     """The result row of the run in two processes."""
-    command = launcher(tiny_plan(processes=2))
-    command = [str(Path(sys.executable).parent / command[0]), *command[1:], "--spec", spec.canonical]
+    command = [*TORCHRUN, "--module", "workflow_scripts.train", "--spec", spec.canonical]
     command += ["--models", "tests/workflow/models.yaml", "--resources", str(resources), "--device", "cpu"]
     command += ["--processes", "2", "--out", str(out), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

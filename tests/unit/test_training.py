@@ -6,17 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from peft_lib.backbones import timm_vit
 from peft_lib.layers.delta_file import read_delta
+from peft_lib.layers.targets import TargetError
 from peft_lib.methods.registry import available
+from peft_lib.study.catalogs import DatasetEntry
+from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import loop as loop_module
+from peft_lib.training.evaluation import MEASURES
 from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
 from tests.runs import ROOT, assert_same, inputs_for, run, spec_of
@@ -143,6 +149,31 @@ def test_divergence_is_a_result(tmp_path: Path, resources: Path) -> None:
     assert row["status"] == "diverged" and "not finite in epoch 1" in row["reason"] and row["test_metric"] is None
     assert pq.read_table(tmp_path / "predictions.parquet").num_rows == 0
     assert pq.read_table(tmp_path / "epochs.parquet").num_rows > 0 and (tmp_path / "delta.safetensors").exists()
+
+
+def test_a_model_that_goes_round_its_adapted_layers_is_refused_before_the_first_step(
+    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its adapters would get no gradient, and the run would look like one of a bad method."""
+    monkeypatch.setattr(timm_vit, "forward", lambda model, batch: model.head(batch["pixel_values"].flatten(1)[:, :32]))
+    with pytest.raises(TargetError, match=r"get no gradient: blocks\.0\.attn\.qkv.*Leave them out"):
+        run(spec_of("lora"), tmp_path, resources)
+    assert not (tmp_path / "result.parquet").exists()
+
+
+def test_unknown_files_of_a_catalog_entry_name_the_entry(tmp_path: Path, resources: Path) -> None:
+    spec = spec_of("lora")
+    inputs = inputs_for(spec, resources)
+    for name, entry, field in (("model", inputs.model, "backbone"), ("dataset", inputs.dataset, "loader")):
+        wrong = replace(inputs, **{name: entry.model_copy(update={field: "digts"})})
+        with pytest.raises(RunError, match=rf"'{entry.id}' of the catalog: Unknown .* 'digts'"):
+            train(spec, tmp_path, wrong, Execution(device="cpu"))
+
+
+def test_every_metric_of_a_data_set_has_a_measure_and_a_direction() -> None:
+    metrics = set(get_args(DatasetEntry.model_fields["metric"].annotation))
+    assert metrics == set(MEASURES)
+    assert all(DATASET_METRICS[name].direction in ("higher", "lower") for name in metrics)
 
 
 def test_inputs_must_fit_the_spec(tmp_path: Path, resources: Path) -> None:
