@@ -73,7 +73,7 @@ def test_a_run_cut_between_epochs_ends_with_the_same_bits(
 
 
 def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Path) -> None:
-    spec = spec_of("c3la", epochs=200)
+    spec = spec_of("c3la", epochs=60)
     command = [
         sys.executable, "-m", "workflow_scripts.train", "--spec", spec.canonical, "--models", "tests/workflow/models.yaml",
         "--resources", str(resources), "--device", "cpu", "--fingerprint", "test",
