@@ -17,12 +17,9 @@ from filelock import FileLock, Timeout
 
 from peft_lib.files import flush, link_or_copy, temporary_path
 from peft_lib.run_files import RUN_FILES, read_rows
+from peft_lib.training.errors import RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
-
-
-class RunError(RuntimeError):
-    """A run that cannot start; the message names what is wrong and the remedy."""
 
 
 class RunFolder:

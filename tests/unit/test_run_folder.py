@@ -18,7 +18,7 @@ from peft_lib.run_files import RUN_FILES
 from peft_lib.training import folder as folder_module
 from peft_lib.training import loop
 from peft_lib.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from peft_lib.training.folder import RunError
+from peft_lib.training.errors import RunError
 from peft_lib.training.run import Execution, train
 from tests.runs import assert_same, inputs_for, run, spec_of
 
