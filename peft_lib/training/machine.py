@@ -30,9 +30,9 @@ def prepare_process(threads: int, device: str, deterministic: bool) -> None:
     _keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise RunError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
-    if deterministic and device != "cpu" and torch.cuda.is_available():
+    if device != "cpu" and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(deterministic)  # off again, after a deterministic run in this process
         torch.backends.cudnn.benchmark = False
 
 

@@ -102,8 +102,6 @@ def _carry_out(attempt: Attempt, folder: RunFolder) -> str | None:
             folder.publish()
         print(f"finished at {lost['finished']}; its files were put back", flush=True)
         return str(lost["status"])
-    if request.accelerator.is_main_process:
-        folder.forget_finished()
     state.resume(run)
     train_epochs(run, state)
     if request.execution.keep == "both":
