@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
-from torch.nn import functional as F
 
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.backbones.weights import verified_sha256
@@ -23,7 +22,7 @@ from peft_lib.seeds import generator
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
-from peft_lib.training.folder import RunError
+from peft_lib.training.errors import RunError
 from peft_lib.training.optimizer import build_optimizer
 from peft_lib.training.schedule import chain_resets
 
@@ -136,7 +135,10 @@ def read_task(request: Request) -> Task:
 
 
 def build(request: Request, task: Task) -> Built:
-    """Builds model, adapter and optimiser; nothing here depends on what ran before in this process."""
+    """Builds model, adapter and optimiser; nothing here depends on what ran before in this process.
+
+    Raises TargetError with the names of places that would not train.
+    """
     spec, inputs, accelerator = request.spec, request.inputs, request.accelerator
     backbone = get_backbone(inputs.model.backbone)
     model = backbone.build(inputs.model, inputs.model_dir, len(task.data.labels), generator(spec.seed, "head"))
@@ -148,7 +150,8 @@ def build(request: Request, task: Task) -> Built:
         targets=inputs.model.targets.get(spec.targets, ()), head=backbone.HEAD, **spec.options,
     )  # fmt: skip
     counts = adapter.counts()
-    check(adapter, task.rows["train"][:2], lambda model, rows: first_loss(request, task, backbone, model, rows))
+    with accelerator.autocast():  # a place that the forward pass goes round would not train, without a word
+        check(adapter, to_device(task.data.collate(task.rows["train"][:2]), accelerator), backbone.forward)
     model, optimizer = accelerator.prepare(model, build_optimizer(adapter, spec))
     total_steps = spec.epochs * math.ceil(len(task.rows["train"]) / spec.batch_size)
     resets = chain_resets(spec) if method.chains else ()
@@ -156,16 +159,6 @@ def build(request: Request, task: Task) -> Built:
         torch.cuda.reset_peak_memory_stats(accelerator.device)
     weights = verified_sha256(inputs.model_dir)
     return Built(request, task, backbone, model, adapter, optimizer, counts, total_steps, resets, weights)
-
-
-def first_loss(request: Request, task: Task, backbone: ModuleType, model: nn.Module, rows: np.ndarray) -> torch.Tensor:
-    """Mean loss, in nats, of a few training items: what `check` looks for gradients with."""
-    accelerator = request.accelerator
-    batch = to_device(task.data.collate(rows), accelerator)
-    labels = torch.from_numpy(task.data.y[rows]).to(accelerator.device)
-    with accelerator.autocast():
-        logits = backbone.forward(model, batch)
-    return F.cross_entropy(logits.float(), labels)
 
 
 def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:

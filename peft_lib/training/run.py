@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.data.loaders import UnknownModuleError, get_loader
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
 from peft_lib.training.build import Execution, Inputs, Request, build, build_accelerator, read_task
 from peft_lib.training.checkpoint import Progress
 from peft_lib.training.clock import Clock
 from peft_lib.training.environment import own_environment
+from peft_lib.training.errors import RunError
 from peft_lib.training.failures import Diverged, out_of_memory_reason
-from peft_lib.training.folder import RunError, RunFolder
+from peft_lib.training.folder import RunFolder
 from peft_lib.training.loop import train_epochs
 from peft_lib.training.measure import measure_selected
 from peft_lib.training.peers import Peers
@@ -29,12 +31,11 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
     run resumes from its last epoch with the same numbers; a finished one whose files were deleted gets them back; one
     whose files are there is trained again, and its old result stays until there is a new one.
 
-    Raises RunError if the inputs do not fit the spec, another process writes to the folder, or locks do not work there;
-    ValueError if this is not one of `execution.processes` processes.
+    Raises RunError if the inputs do not fit the spec, another process writes to the folder, locks do not work there, CUDA is
+    asked for and absent, or this is not one of `execution.processes` processes.
     """
     folder = RunFolder(out_dir)
     _check(spec, inputs)
-    get_backbone(inputs.model.backbone)  # imports the model's library now: that time is not the run's
     with own_environment(execution.processes):
         request = Request(spec, inputs, execution, build_accelerator(spec, execution))
         with folder.locked() if request.accelerator.is_main_process else nullcontext():
@@ -42,12 +43,21 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
 
 
 def _check(spec: RunSpec, inputs: Inputs) -> None:
-    for name, mine, catalog in (
+    """Also imports the model's library, before the run begins: that time is not the run's."""
+    for what, mine, listed in (
         ("model", spec.model, inputs.model.ref()),
         ("dataset", spec.dataset, inputs.dataset.ref()),
     ):
-        if mine != catalog:
-            raise RunError(f"the spec's {name} is {mine}, the catalog's {catalog}. Plan the study anew")
+        if mine != listed:
+            raise RunError(f"the spec's {what} is {mine}, the catalog's {listed}. Plan the study anew")
+    for entry, find, name in (
+        (f"model '{inputs.model.id}'", get_backbone, inputs.model.backbone),
+        (f"data set '{inputs.dataset.id}'", get_loader, inputs.dataset.loader),
+    ):
+        try:
+            find(name)
+        except UnknownModuleError as error:
+            raise RunError(f"{entry} of the catalog: {error}") from error
 
 
 def _attempt(request: Request, folder: RunFolder) -> str:
@@ -92,8 +102,6 @@ def _carry_out(attempt: Attempt, folder: RunFolder) -> str | None:
             folder.publish()
         print(f"finished at {lost['finished']}; its files were put back", flush=True)
         return str(lost["status"])
-    if request.accelerator.is_main_process:
-        folder.forget_finished()
     state.resume(run)
     train_epochs(run, state)
     if request.execution.keep == "both":

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,9 +16,13 @@ import pytest
 import torch
 
 from peft_lib.layers.delta_file import read_delta
+from peft_lib.layers.targets import TargetError
 from peft_lib.methods.registry import available
+from peft_lib.study.catalogs import DatasetEntry
+from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import loop as loop_module
+from peft_lib.training.evaluation import MEASURES
 from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
 from tests.runs import ROOT, assert_same, inputs_for, run, spec_of
@@ -68,7 +73,7 @@ def test_a_run_cut_between_epochs_ends_with_the_same_bits(
 
 
 def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Path) -> None:
-    spec = spec_of("c3la", epochs=200)
+    spec = spec_of("c3la", epochs=60)
     command = [
         sys.executable, "-m", "workflow_scripts.train", "--spec", spec.canonical, "--models", "tests/workflow/models.yaml",
         "--resources", str(resources), "--device", "cpu", "--fingerprint", "test",
@@ -146,6 +151,21 @@ def test_divergence_is_a_result(tmp_path: Path, resources: Path) -> None:
     assert pq.read_table(tmp_path / "epochs.parquet").num_rows > 0 and (tmp_path / "delta.safetensors").exists()
 
 
+def test_unknown_files_of_a_catalog_entry_name_the_entry(tmp_path: Path, resources: Path) -> None:
+    spec = spec_of("lora")
+    inputs = inputs_for(spec, resources)
+    for name, entry, field in (("model", inputs.model, "backbone"), ("dataset", inputs.dataset, "loader")):
+        wrong = replace(inputs, **{name: entry.model_copy(update={field: "digts"})})
+        with pytest.raises(RunError, match=rf"'{entry.id}' of the catalog: Unknown .* 'digts'"):
+            train(spec, tmp_path, wrong, Execution(device="cpu"))
+
+
+def test_every_metric_of_a_data_set_has_a_measure_and_a_direction() -> None:
+    metrics = set(get_args(DatasetEntry.model_fields["metric"].annotation))
+    assert metrics == set(MEASURES)
+    assert all(DATASET_METRICS[name].direction in ("higher", "lower") for name in metrics)
+
+
 def test_inputs_must_fit_the_spec(tmp_path: Path, resources: Path) -> None:
     spec = spec_of("lora")
     other = spec.model_copy(update={"model": spec.model.model_copy(update={"source": "package:other"})})
@@ -193,8 +213,6 @@ def test_a_layer_that_the_model_goes_round_stops_the_run_before_its_first_step(
 ) -> None:
     """As timm's BEiT does it: the weight is used, the module is not called."""
     from timm.layers import Attention
-
-    from peft_lib.layers.targets import TargetError
 
     def around(self, x, *unused, **also_unused):
         return self.proj(torch.nn.functional.linear(x, self.qkv.weight, self.qkv.bias)[..., : x.shape[-1]])
