@@ -20,10 +20,13 @@ from peft_lib.results.collect import collect
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
 
+TIE = 0
+"""Place of a legend's word that is for ties, not for a place."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
 SWITCHES = {
     "sd": "sd",
     "interval": "95 % interval",
+    "values": "single seeds",
     "change": "change vs best",
     "ratio": "ratio to reference",
     "paper": "published",
@@ -52,10 +55,12 @@ class Section:
         return self.latex
 
     @property
-    def legend(self) -> int:
-        """How many places are marked, 0 if none is."""
-        marks = [e.mark for t in self.rendered.tables for r in t.rows for e in r.entries]
-        return max(marks, default=0)
+    def legend(self) -> list[tuple[int, str]]:
+        """Marks that the tables have and their words: places if more than the first is marked, and ties."""
+        entries = [e for t in self.rendered.tables for r in t.rows for e in r.entries]
+        places = max((e.mark for e in entries), default=0)
+        words = list(enumerate(("best", "second", "third")[:places], 1)) if places > 1 else []
+        return [*words, (TIE, "tied")] if any(e.tied for e in entries) else words
 
     @property
     def switches(self) -> list[tuple[str, str]]:

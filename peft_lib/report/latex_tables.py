@@ -16,7 +16,7 @@ GAP = 4.6
 TASK, KIND = 86.0, 23.0
 """Widths of the task column and of the column that names small lines."""
 KINDS = {
-    "n": "runs", "sd": "sd", "interval": "95%", "change": "change", "ratio": "ratio", "formula": "formula",
+    "n": "runs", "edge": "edge", "sd": "sd", "interval": "95%", "values": "seeds", "change": "change", "ratio": "ratio", "formula": "formula",
     "paper": "paper",
     "difference": "diff.",
 }  # fmt: skip
@@ -34,7 +34,7 @@ def entry(e: Entry) -> Latex:
     """Main line of an entry: heat, value, mark by shape and colour, footnote letters."""
     heat = "" if e.heat is None else rf"\cellcolor{{heat!{round(6 + 60 * e.heat)}}}"
     text = rf"\textbf{{{latex_text(e.text)}}}" if e.mark == 1 else latex_text(e.text)
-    mark = rf"\rank{'ABC'[e.mark - 1]}{{}}" if e.mark else ""
+    mark = rf"\rank{'ABC'[e.mark - 1]}{{}}" + r"{\tiny$=$}" * e.tied if e.mark else ""
     notes = rf"\textsuperscript{{{','.join(e.notes)}}}" if e.notes else ""
     return Latex(heat + text + mark + notes)
 
@@ -57,7 +57,7 @@ def _width(table: Table, place: int) -> float:
     widths = [max(len(w) for w in str(table.columns[place].html.striptags()).split(" ")) * CHARACTER]
     for row in table.rows:
         e = row.entries[place]
-        widths.append((len(e.text) + 2 * bool(e.mark) + 0.7 * sum(len(n) + 1 for n in e.notes)) * CHARACTER)
+        widths.append((len(e.text) + 2 * bool(e.mark) + e.tied + 0.7 * sum(len(n) + 1 for n in e.notes)) * CHARACTER)
         widths += [len(text) * SMALL for text in e.lines.values()]
     return max(widths) + GAP
 
@@ -160,7 +160,7 @@ def of_texts(table: Table) -> list[Block]:
     each = max(min(int(room // 85), count), 1)
     width = min(room / each - GAP - 1, 200)
     starts = range(0, count, each)
-    found = []
+    blocks = []
     for i, start in enumerate(starts, 1):
         columns = table.columns[start : start + each]
         cell = rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
@@ -179,8 +179,8 @@ def of_texts(table: Table) -> list[Block]:
             cells = [_with_paper(e) for e in row.entries[start : start + each]]
             body.append(" & ".join([*shown, *cells]) + r"\\")
         part = f"part {i} of {len(starts)}" if len(starts) > 1 else ""
-        found.append(Block(_longtable(preamble, head, body), part))
-    return found
+        blocks.append(Block(_longtable(preamble, head, body), part))
+    return blocks
 
 
 def _with_paper(e: Entry) -> Latex:
@@ -190,13 +190,13 @@ def _with_paper(e: Entry) -> Latex:
 
 def panels(tables: tuple[Table, ...]) -> Latex:
     """Heat maps side by side, as many as fit a line; each is an unbreakable box with its title."""
-    found, about = [], None
+    lines, about = [], None
     for table in tables:
         if table.about != about:
             about = table.about
-            found.append(rf"\par\medskip\noindent\textit{{{latex_text(about)}}}\par\nopagebreak\smallskip\noindent")
-        found.append(_panel(table) + r"\hspace{1.4em}")
-    return Latex("\n".join(found))
+            lines.append(rf"\par\medskip\noindent\textit{{{latex_text(about)}}}\par\nopagebreak\smallskip\noindent")
+        lines.append(_panel(table) + r"\hspace{1.4em}")
+    return Latex("\n".join(lines))
 
 
 def _panel(table: Table) -> str:

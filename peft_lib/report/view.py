@@ -10,7 +10,8 @@ from peft_lib.methods.registry import get_method
 from peft_lib.report.markup import latex_escape, latex_name, safe_html
 
 LINES = {
-    "n": "runs", "sd": "sd", "interval": "95 % interval", "change": "change vs best", "ratio": "ratio to reference",
+    "n": "runs", "edge": "at the edge of the grid", "sd": "sd", "interval": "95 % interval",
+    "values": "single seeds", "change": "change vs best", "ratio": "ratio to reference",
     "formula": "by formula", "paper": "paper", "difference": "difference",
 }  # fmt: skip
 """Lines that may stand below a value, in this order, and what they are called."""
@@ -41,6 +42,7 @@ class Entry:
     text: str
     lines: Mapping[str, str] = field(default_factory=dict)
     mark: int = 0
+    tied: bool = False
     status: str = "ok"
     notes: tuple[str, ...] = ()
     title: str = ""
