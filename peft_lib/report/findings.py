@@ -162,9 +162,13 @@ def _edges(title: str, cells: list[Cell], task: Task) -> str | None:
     panels: dict[str, list[Cell]] = {}
     for c in at:
         panels.setdefault(c.panel, []).append(c)
-    parts = [f"{_panel(part[0])} ({' or '.join(_words(c.edge) for c in part)})" for part in panels.values()]
-    each = "" if len(parts) == 1 else "each of "
-    return f"{title}: the best of {each}{_and(parts)} lies at the edge of the grid: the optimum may lie outside."
+    same: dict[str, list[str]] = {}
+    for part in panels.values():
+        where = " or ".join(dict.fromkeys(_words(c.edge) for c in part))
+        same.setdefault(where, []).append(_panel(part[0]))
+    parts = [f"{_and(names)} ({where})" for where, names in same.items()]
+    each = "" if len(panels) == 1 else "each of "
+    return f"{title}: the best of {each}{'; '.join(parts)} lies at the edge of the grid: the optimum may lie outside."
 
 
 def _panel(cell: Cell) -> str:

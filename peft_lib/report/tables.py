@@ -181,8 +181,6 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
                 "edge: the best cell has the smallest or largest value of that setting, so the optimum may lie outside "
                 "the grid."
             )
-    if any(c.tied for c in cells):
-        said.append("= marks cells that share a place with an equal value.")
     if artefact.change_vs_best:
         said.append("Sparse methods: change against the best method of the row in percent.")
     if artefact.kind == "efficiency":
@@ -205,7 +203,9 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
         if "interval" in kinds:
             said.append("Interval: 95 % interval of the mean over seeds, within the range of the quantity.")
         if "values" in kinds:
-            said.append(f"Seeds: the single values, in place of an interval, below {FEWEST} seeds.")
+            said.append(
+                f"Values with a semicolon between: the single seeds, in place of an interval below {FEWEST} seeds."
+            )
     if artefact.published:
         joined = sum(c.published is not None or c.published_text is not None for c in cells)
         said.append(
