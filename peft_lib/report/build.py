@@ -13,6 +13,7 @@ from peft_lib.report import facts, latex_tables, table_files
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
+from peft_lib.report.markup import visible
 from peft_lib.report.run_details import run_details
 from peft_lib.report.tables import Rendered, render
 from peft_lib.results.cells import Cell, read_cells
@@ -116,7 +117,7 @@ def _write_html(
         "runs": run_details(plan, runs),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
-    write_text(out / "index.html", env.get_template("index.html.j2").render(values).lstrip())
+    write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
     with atomic_path(out / "assets" / "style.css") as temporary:
         shutil.copyfile(templates / "style.css", temporary)
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from peft_lib.report import style
-from peft_lib.report.markup import plain_name
+from peft_lib.report.markup import plain_name, short, visible
 from peft_lib.report.tables import family_name
 from peft_lib.results.artefacts.marks import best_of
 from peft_lib.results.cells import Cell
@@ -20,6 +20,8 @@ from peft_lib.study.quantities import QUANTITIES, quantity
 from peft_lib.study.schema import Artefact
 
 Task = tuple[str, str, str]
+NAME, TITLE = 24, 48
+"""Characters that a method's name and a panel's title may have in a figure; longer ones end in an ellipsis."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def tasks_of(cells: Iterable[Cell]) -> list[Task]:
 
 
 def task_name(plan: Plan, model: str, dataset: str, row: str = "") -> str:
-    return f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}"
+    return visible(f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}")
 
 
 def _save(figure, folder: Path, name: str, alt: str, title: str = "") -> Picture:
@@ -71,16 +73,18 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         points = _points(cells, task)
         away = _far_below(points)
         _scatter(axes, [p for p in points if p not in away])
-        axes.set_title(task_name(plan, *task))
+        axes.set_title(short(task_name(plan, *task), TITLE))
         axes.set_xlabel(_axis_label(QUANTITIES[artefact.cost].label, points[0][0].unit))
         axes.set_ylabel(_axis_label(quantity(artefact.metric, plan.datasets[task[1]].metric).label, points[0][1].unit))
-        floors = [(plain_name(y.column), y.number) for _, y in away] + _majority(cells, task)
+        floors = [(_short_name(y.column), y.number) for _, y in away] + _majority(cells, task)
         _floor_lines(axes, floors)
         best = best_of(y for _, y in points)
         leaders = f", best {' and '.join(plain_name(c.column) for c in best)} at {best[0].number:.2f}" if best else ""
         said.append(f"{task_name(plan, *task)}: {len(points)} methods{leaders}")
     shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
-    handles = [Line2D([], [], linestyle="", markersize=5, label=family_name(f), **style.look(f)) for f in shown]
+    handles = [
+        Line2D([], [], linestyle="", markersize=5, label=short(family_name(f), NAME), **style.look(f)) for f in shown
+    ]
     if any(c.status == "partial" for c in cells if c.method and c.measured):
         handles.append(
             Line2D([], [], linestyle="", markersize=5, label="hollow: fewer runs than planned", marker="o",
@@ -122,9 +126,13 @@ def _scatter(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     _names(axes, points)
 
 
+def _short_name(method_id: str) -> str:
+    return short(plain_name(method_id), NAME)
+
+
 def _named(cell: Cell) -> str:
     """A method's name, with 'n of m' where runs are absent."""
-    name = plain_name(cell.column)
+    name = _short_name(cell.column)
     return f"{name} ({cell.n} of {cell.planned})" if cell.status == "partial" else name
 
 
@@ -219,7 +227,7 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
                 axes.axhline(floor, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
             axes.grid(True)
             if down == 0:
-                axes.set_title(family_name(name))
+                axes.set_title(short(family_name(name), NAME))
                 axes.legend(loc="best", handlelength=1.2, labelspacing=0.2)
             if down == len(panels) - 1:
                 axes.set_xlabel("epoch")
@@ -234,7 +242,7 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
 
 
 def _curve_name(mine: list[Cell], panel: str, method: str) -> str:
-    return next((_named(c) for c in mine if c.column == method and c.panel == panel), plain_name(method))
+    return next((_named(c) for c in mine if c.column == method and c.panel == panel), _short_name(method))
 
 
 def _envelope(axes: Axes, cells: list[Cell]) -> None:
@@ -251,6 +259,8 @@ def _line(axes: Axes, mine: list[Cell], panel: str, method: str, colour: str, la
     dashed = panel.startswith("train/")
     width, dashes = (0.8, (0, (3, 2))) if dashed else (1.4, "-")
     marker = "o" if len(x) < 3 else None
+    # matplotlib leaves labels that begin with an underscore out of a legend.
+    label = f"\u200a{label}" if label and label.startswith("_") else label
     axes.plot(x, y, color=colour, linewidth=width, linestyle=dashes, label=label, marker=marker, markersize=3)
     spread = [c.sd for c in points if c.sd is not None]
     if not dashed and len(spread) == len(points):

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,16 @@ def look(family_id: str) -> dict[str, Any]:
 
 
 def save(figure: Figure, base: Path) -> None:
-    """Writes base.svg, which follows the reader's dark mode, and base.pdf for LaTeX. No dates in either."""
+    """Writes base.svg, which follows the reader's dark mode, and base.pdf for LaTeX. No dates in either.
+
+    In the PDF, characters that the font lacks (Chinese, emoji) are empty boxes; in the SVG the reader's browser draws them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        _save(figure, base)
+
+
+def _save(figure: Figure, base: Path) -> None:
     # The layout is solved once, not again for each format.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

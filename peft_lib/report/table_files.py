@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_lib.files import write_text
+from peft_lib.report.markup import visible
 from peft_lib.results.cells import CELLS, CELLS_VERSION, Cell
 from peft_lib.study.schema import Artefact, Study
 
@@ -39,9 +40,8 @@ def write_all(path: Path, study: Study, tables: dict[str, list[Cell]]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(
-        path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":")) + "\n"
-    )
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":"))
+    write_text(path, visible(text) + "\n")
 
 
 def write_csv(path: Path, cells: list[Cell]) -> None:
@@ -52,4 +52,4 @@ def write_csv(path: Path, cells: list[Cell]) -> None:
     for cell in cells:
         fields = record(cell)
         writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in fields.items()})
-    write_text(path, text.getvalue())
+    write_text(path, visible(text.getvalue()))

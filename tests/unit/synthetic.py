@@ -112,7 +112,7 @@ def make_plan(root: Path, data: dict[str, Any] | None = None) -> Plan:
     root.mkdir(parents=True, exist_ok=True)
     (root / "models.yaml").write_text(yaml.safe_dump(MODELS))
     (root / "datasets.yaml").write_text(yaml.safe_dump(DATASETS))
-    (root / "study.json").write_text(json.dumps(data))
+    (root / "study.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
     return plan_study(data, root)
 
 

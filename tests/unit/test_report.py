@@ -4,18 +4,21 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from peft_lib.methods.method import Method
-from peft_lib.methods.registry import register, unregister
+from peft_lib.methods.registry import get_method, register, unregister
 from peft_lib.report.compile import check_log
 from peft_lib.report.entries import fixed
-from peft_lib.report.latex_text import latex_text
+from peft_lib.report.latex_text import latex_text, shown_length, stacked
 from peft_lib.report.markup import latex_escape, latex_name, plain_name, safe_html
 from peft_lib.report.view import Footnotes
 from peft_lib.study.plan import Plan
@@ -63,6 +66,46 @@ def hostile() -> dict[str, Any]:
     return few(data)
 
 
+NASTY = (
+    "{x}", r"100% of_a & #1 \\alpha $^2$ ~", "<script>alert('q')</script>", "\"quoted\" 'twice'", "[bracket] first",
+    "*starred", "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 emoji", "\u6df1\u5ea6\u5b66\u4e60" * 12,
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eright to left", "e\u0301 o\u0308\u0323 x\u0336 \u0301", "W" * 120, "_hidden",
+    "\ud83d half a pair", "bell\x07 null\x00 tab\tline\nfeed", "\u03b1\u03b2\u0393 \u00e9\u00f8\u0142\u00df \u00bd \u2075 \ufffe", "--flag", "a\\",
+)  # fmt: skip
+
+
+def nasty() -> dict[str, Any]:
+    """Every nasty text as a title, caption, source and question, and as the name of a method (see `nasty_names`)."""
+    texts = [text for text in NASTY if not set(text) & {"\ud83d", "\ufffe"}]  # Refused in a study.
+    everything = " ".join(texts)
+    data = few(synthetic.study(title=everything, question=everything))
+    data["artefacts"] = [a for a in data["artefacts"] if a["kind"] in ("methods", "heatmap", "hyperparameters", "cost")]
+    for place, artefact in enumerate(data["artefacts"]):
+        artefact |= {"title": texts[place], "caption": texts[-1 - place]}
+    for place, rule in enumerate(data["rules"]):
+        rule["source"] = texts[place + 4]
+    data["grids"]["main"]["methods"] = ["lora", *(f"nasty_{i}" for i in range(len(NASTY)))]
+    data["grids"]["ablation"]["methods"] = [f"nasty_{i}" for i in range(len(NASTY))]
+    return data
+
+
+@contextmanager
+def nasty_names() -> Iterator[None]:
+    """Methods, models and data sets with nasty names."""
+    base = get_method("cla")
+    for place, text in enumerate(NASTY):
+        family = "none such" if place == 0 else "future"
+        register(
+            replace(base, id=f"nasty_{place}", name=text, html=text, latex=text, family=family, dense_parent="lora")
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        for place, entry in enumerate((*synthetic.MODELS.values(), *synthetic.DATASETS.values())):
+            patch.setitem(entry, "name", NASTY[place + 6])
+        yield
+    for place in range(len(NASTY)):
+        unregister(f"nasty_{place}")
+
+
 def one_method() -> dict[str, Any]:
     data = synthetic.study()
     data["artefacts"] = [a for a in data["artefacts"] if a["id"] != "normalized"]
@@ -93,6 +136,7 @@ SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "hostile": (hostile, failing),
     "three_tasks_one_seed": (three_tasks, lambda spec: {}),
     "one_method": (one_method, lambda spec: {}),
+    "nasty": (nasty, lambda spec: {}),
     "no_artefact": (lambda: synthetic.study(artefacts=[]), lambda spec: {}),
     "nothing_ran": (lambda: few(synthetic.study()), lambda spec: None),
     "all_diverged": (lambda: few(synthetic.study()), lambda spec: {"status": "diverged", "reason": "loss is nan"}),
@@ -109,7 +153,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory):
     def get(name: str) -> Path:
         if name not in made:
             data, change = SCENES[name]
-            made[name] = make(tmp_path_factory.mktemp(name), data(), change)
+            with nasty_names() if name == "nasty" else nullcontext():
+                made[name] = make(tmp_path_factory.mktemp(name), data(), change)
         return made[name]
 
     yield get
@@ -214,6 +259,29 @@ def test_hostile_text_stays_text(scenes):
         assert r"\input{/etc" not in path.read_text() and "<script" not in path.read_text()
 
 
+def test_nasty_names_are_shown_and_stay_text(scenes):
+    folder = scenes("nasty")
+    text = (folder / "index.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags and "&lt;script&gt;alert(" in text
+    for shown in (
+        "{x}",
+        "[bracket] first",
+        "*starred",
+        "\u6df1\u5ea6\u5b66\u4e60",
+        "\u05e9\u05dc\u05d5\u05dd",
+        "\U0001f600",
+        "\ufffd half a pair",
+        "_hidden",
+    ):
+        assert shown in text, shown
+    for path in folder.rglob("*.svg"):
+        ElementTree.fromstring(path.read_bytes())
+    code = (folder / "tables/performance.tex").read_text()
+    assert r"{[}U+6DF1{]}" in code and r"\{x\}" in code and r"{*}starred" in code
+    assert not re.search(r"\\\\\*?\s*\[|\\\\\*\s*\*", code), "a text is read as an option of a line's end"
+
+
 def test_same_results_same_bytes(scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fixed_fingerprint(monkeypatch)
     first, second = scenes("one_method"), make(tmp_path, one_method())
@@ -278,7 +346,11 @@ def test_latex_escape():
     assert latex_escape(r"\a{b}_c^d~e&f%g#h$") == (
         r"\textbackslash{}a\{b\}\_c\textasciicircum{}d\textasciitilde{}e\&f\%g\#h\$"
     )
-    assert latex_escape("a--b") == "a-{}-b" and latex_escape("\u00e9\u2212\u2603\n") == r"\'{e}$-$[U+2603] "
+    assert latex_escape("a--b") == "a-{}-b" and latex_escape("\u00e9\u2212\n") == r"\'{e}$-$ "
+    assert latex_escape("\u2603") == r"{[}U+2603{]}\discretionary{}{}{}" == latex_text("\u2603")
+    assert latex_escape("[a]*") == "{[}a{]}{*}" and latex_escape("e\u0301\u03b1") == r"\'{e}$\alpha$"
+    assert shown_length(latex_text("\u2603 \\a--b{}" + "x" * 30)) == 8 + 1 + 7 + 30
+    assert stacked(latex_name("Some c$^3$LA" + "y" * 20)) == ["Some", "c$^3$LA" + "y" * 8, "y" * 12]
     assert r"\discretionary" in latex_text("x" * 60) and r"\discretionary" not in latex_text("x" * 20)
 
 
