@@ -79,7 +79,9 @@ def nasty() -> dict[str, Any]:
     texts = [text for text in NASTY if not set(text) & {"\ud83d", "\ufffe"}]  # Refused in a study.
     everything = " ".join(texts)
     data = few(synthetic.study(title=everything, question=everything))
-    data["artefacts"] = [a for a in data["artefacts"] if a["kind"] in ("methods", "heatmap", "hyperparameters", "cost")]
+    data["artefacts"] = [
+        a for a in data["artefacts"] if a["kind"] in ("methods", "heatmap", "hyperparameters", "cost", "curves")
+    ]
     for place, artefact in enumerate(data["artefacts"]):
         artefact |= {"title": texts[place], "caption": texts[-1 - place]}
     for place, rule in enumerate(data["rules"]):

@@ -17,7 +17,8 @@ from peft_lib.results.artefacts.marks import change_against_best, normalise, ran
 from peft_lib.results.artefacts.parameters import counts
 from peft_lib.results.cells import CELLS, Cell, read_cells, write_cells
 from peft_lib.results.collect import collect
-from peft_lib.results.published import REFERENCE, Published, PublishedError
+from peft_lib.results.published import REFERENCE, Published
+from peft_lib.results.reference_file import PublishedError
 from peft_lib.results.statistics import half_width, intervals_overlap, summarise
 from peft_lib.run_files import RESULT
 from peft_lib.study.plan import Plan
