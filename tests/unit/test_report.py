@@ -1,5 +1,6 @@
 """From cells to page, figures and LaTeX: escaping, completeness, failures, reproducible bytes."""
 
+import csv
 import json
 import re
 import shutil
@@ -132,12 +133,28 @@ def three_tasks() -> dict[str, Any]:
     return few(data)
 
 
+def few_rates(data: dict[str, Any]) -> dict[str, Any]:
+    """An ablation whose best rate is within the grid and whose best rank is not."""
+    data["grids"]["ablation"]["vary"]["lr"] = ["1e-3.5", "1e-2.7", "1e-2"]
+    return data
+
+
+def tying(spec) -> dict[str, Any] | None:
+    """Two methods tie for the best on one task; one would win, but lost a seed."""
+    if spec.dataset.id != "digits" or spec.method == "lora":
+        return {}
+    if spec.method == "lora_plus":
+        return {"test_metric": 0.99} if spec.seed == 0 else {"status": "diverged", "reason": "loss is nan"}
+    return {"test_metric": 0.95 - 0.01 * spec.seed} if spec.method in ("fft", "cola") else {}
+
+
 SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "whole": (synthetic.study, lambda spec: {}),
     "failures": (lambda: few(synthetic.study()), failing),
     "hostile": (hostile, failing),
     "three_tasks_one_seed": (three_tasks, lambda spec: {}),
     "one_method": (one_method, lambda spec: {}),
+    "ties": (lambda: few_rates(few(synthetic.study())), tying),
     "nasty": (nasty, lambda spec: {}),
     "no_artefact": (lambda: synthetic.study(artefacts=[]), lambda spec: {}),
     "nothing_ran": (lambda: few(synthetic.study()), lambda spec: None),
@@ -225,6 +242,30 @@ def test_findings_come_from_the_data(scenes):
     assert "89 of 89 planned runs finished well" in text and "equal the formula in 89 of 89 runs" in text
     assert "No cell of this study has a published counterpart" in text
     assert "differs by at most 0.000 points" in text
+
+
+def test_single_seeds_ties_and_edges_are_shown_in_every_rendering(scenes):
+    folder = scenes("ties")
+    text = (folder / "index.html").read_text()
+    assert 'aria-label="best, tied">\u25cf<span class="tie">=</span>' in text and "</span> tied" in text
+    assert ">95.00; 94.00</span>" in text and "single seeds 95.00; 94.00" in text and "in place of an interval" in text
+    assert "FFT and CoLA: 94.50\u00a0% test accuracy" in text
+    assert ">edge: rank</span>" in text and "the best of LoRA (largest rank) lies at the edge of the grid" in text
+    assert "Left out of the order, having fewer runs than planned: LoRA+ (1 of 2)." in text
+    code = (folder / "tables/performance.tex").read_text()
+    assert (
+        r"94.50}\rankA{}{\tiny$=$}" in code and "95.00; 94.00" in code and r"\tiny seeds" in code and "$=$ tied" in code
+    )
+    assert "edge: rank" in (folder / "tables/ablation.tex").read_text()
+    cells = json.loads((folder / "tables/performance.json").read_text())["cells"]
+    best = [c for c in cells if c.get("rank_in_row") == 1 and c["dataset"] == "digits"]
+    assert [(c["method"], c["tied"], c["values"]) for c in best] == [("fft", True, [95, 94]), ("cola", True, [95, 94])]
+    rows = list(csv.DictReader((folder / "tables/performance.csv").open(newline="")))
+    assert {(r["tied"], r["values"]) for r in rows if r["rank_in_row"] == "1" and r["dataset"] == "digits"} == {
+        ("True", "95.0 94.0")
+    }
+    edges = [c["edge"] for c in json.loads((folder / "tables/ablation.json").read_text())["cells"] if "edge" in c]
+    assert edges == ["largest rank"]
 
 
 def test_failures_are_shown_with_their_reasons(scenes):
