@@ -13,6 +13,7 @@ from peft_lib.report import facts, latex_tables, table_files
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
+from peft_lib.report.markup import visible
 from peft_lib.report.run_details import run_details
 from peft_lib.report.tables import Rendered, render
 from peft_lib.results.cells import Cell, read_cells
@@ -20,10 +21,13 @@ from peft_lib.results.collect import collect
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
 
+TIE = 0
+"""Place of a legend's word that is for ties, not for a place."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
 SWITCHES = {
     "sd": "sd",
     "interval": "95 % interval",
+    "values": "single seeds",
     "change": "change vs best",
     "ratio": "ratio to reference",
     "paper": "published",
@@ -52,10 +56,12 @@ class Section:
         return self.latex
 
     @property
-    def legend(self) -> int:
-        """How many places are marked, 0 if none is."""
-        marks = [e.mark for t in self.rendered.tables for r in t.rows for e in r.entries]
-        return max(marks, default=0)
+    def legend(self) -> list[tuple[int, str]]:
+        """Marks that the tables have and their words: places if more than the first is marked, and ties."""
+        entries = [e for t in self.rendered.tables for r in t.rows for e in r.entries]
+        places = max((e.mark for e in entries), default=0)
+        words = list(enumerate(("best", "second", "third")[:places], 1)) if places > 1 else []
+        return [*words, (TIE, "tied")] if any(e.tied for e in entries) else words
 
     @property
     def switches(self) -> list[tuple[str, str]]:
@@ -111,7 +117,7 @@ def _write_html(
         "runs": run_details(plan, runs),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
-    write_text(out / "index.html", env.get_template("index.html.j2").render(values).lstrip())
+    write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
     with atomic_path(out / "assets" / "style.css") as temporary:
         shutil.copyfile(templates / "style.css", temporary)
 
