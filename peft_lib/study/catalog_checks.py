@@ -87,9 +87,9 @@ def _shapes(parser: Parser, where: Location, shapes: tuple[Shape, ...], entry: M
             overlap = (
                 rows and shape.rows and module == shape.module and rows[0] < shape.rows[1] and shape.rows[0] < rows[1]
             )
-            if overlap and same != (module, rows):
+            if overlap and rows and same != (module, rows):
                 rule = f"slices of one module do not overlap; rows {list(rows)} of {module} are adapted too"
-                parser.problem((*place, "rows"), list(shape.rows), rule, "give the slices rows of their own")
+                parser.problem((*place, "rows"), list(shape.rows or ()), rule, "give the slices rows of their own")
 
 
 def check_pretraining(models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:

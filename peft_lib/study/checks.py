@@ -98,13 +98,13 @@ def check_names(names: Names) -> tuple[dict[str, list[tuple[str, str]]], dict[st
         for key in ("tasks", "methods", "seeds"):
             _distinct(parser, names.data, ("grids", name, key), getattr(grid, key))
         tasks[name] = list(dict.fromkeys(tasks[name]))
-    for index, rule in enumerate(study.rules):
-        _when(names, index, rule)
-        if not rule.set.model_fields_set and not parser.is_broken(("rules", index, "set")):
-            if not _broken_below(parser, ("rules", index, "set")):
-                parser.problem(
-                    ("rules", index, "set"), {}, "a rule sets at least one setting", "add one, or remove the rule"
-                )
+    for index, one in enumerate(study.rules):
+        _when(names, index, one)
+        inside = _broken_below(parser, ("rules", index, "set")) or parser.is_broken(("rules", index, "set"))
+        if not one.set.model_fields_set and not inside:
+            parser.problem(
+                ("rules", index, "set"), {}, "a rule sets at least one setting", "add one, or remove the rule"
+            )
     if any(p[:1] in (("grids",), ("rules",)) and (p[2:3] == ("when",) or _about_runs(p)) for p in parser.broken):
         names.complete = False
     return tasks, methods
@@ -415,7 +415,7 @@ def _schedule(settings: "Resolved", refuse: Any) -> None:
 
 def check_use(study: Study, layering: "Layering", parser: Parser, tally: Tally) -> None:
     """What is accepted and of no use: rules that match nothing, settings that no method uses, options that none has."""
-    from peft_lib.study.layering import unknown_options  # noqa: PLC0415 - layering needs Tally
+    from peft_lib.study.layering import unknown_options
 
     unknown_options(layering.defaults, layering.methods, tally)
     for index, methods in layering.matched.items():

@@ -23,9 +23,10 @@ from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.parsing import Parser
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
-from peft_lib.study.schema import Grid, resolve_alpha
+from peft_lib.study.schema import Grid, Settings, resolve_alpha
 from peft_lib.study.spec import RunSpec
 
+SETTINGS = list(Settings.model_fields)
 MAX_POINTS = 100_000
 """Points that the grids of one study may have together."""
 
@@ -56,7 +57,7 @@ def plan_config(config: Mapping[str, Any], files: Sequence[Path | str], root: Pa
 
 
 def _plan(document: Document, root: Path | str, source: str) -> Plan:
-    if any(not p.path for p in document.problems) or not document.data and document.problems:
+    if any(not p.path for p in document.problems) or (not document.data and document.problems):
         raise StudyError(document.problems, source)
     return _Planner(document, Path(root), source).plan()
 
@@ -167,7 +168,8 @@ class _Planner:
             good = [(v, (*place, i)) for i, v in enumerate(values) if not self.parser.is_broken((*place, i))]
             axes.append([(setting, v, p) for v, p in good])
         for point in itertools.product(*axes):
-            yield {s: v for s, v, _ in point}, {s: p for s, _, p in point}
+            ordered = sorted(point, key=lambda axis: SETTINGS.index(axis[0]) if axis[0] in SETTINGS else 0)
+            yield {s: v for s, v, _ in ordered}, {s: p for s, _, p in ordered}
 
     def repeated(self, method: Method, varied: dict[str, Any], places: dict, first: dict[str, Any]) -> None:
         """Two points of a grid that are one run, though the method uses what differs between them."""

@@ -69,8 +69,6 @@ def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], list[Pr
     entries = {key: parser.model(kind, fields, (key,), id=key) for key, fields in document.data.items()}
     for key in document.data:
         parser.value(kind.model_fields["id"].annotation, key, (key,)) if (key,) not in parser.broken else None
-    if kind is ModelEntry:
-        check_models(entries, parser)
-    else:
-        check_datasets(entries, parser)
+    check_models({k: e for k, e in entries.items() if isinstance(e, ModelEntry)}, parser)
+    check_datasets({k: e for k, e in entries.items() if isinstance(e, DatasetEntry)}, parser)
     return entries, parser.problems

@@ -159,7 +159,7 @@ def explain(name: str, annotation: Any, value: Any) -> tuple[str, str]:
     """Rule and remedy for a value that is not of a type."""
     words, sample = describe(annotation), example_of(annotation)
     rule, remedy = f"{name} is {words}", f"for example {name}: {sample}"
-    base, metadata = _unwrap(annotation)
+    base = _unwrap(annotation)[0]
     choices = [str(c) for c in get_args(base)] if get_origin(base) is Literal else []
     wants_number, wants_text = base in (int, float), base is str
     if isinstance(value, bool) and base is not bool:
@@ -235,7 +235,7 @@ def example_of(annotation: Any) -> str:
         return f"[{example_of(arguments[0])}]"
     if origin is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return "{...}"
-    low = max([m.ge for m in metadata if isinstance(m, at.Ge)] or [1])
+    low = max([int(str(m.ge)) for m in metadata if isinstance(m, at.Ge) and isinstance(m.ge, int)] or [1])
     return {int: str(low), float: "0.1", bool: "true"}.get(kind, "some_text")
 
 

@@ -7,14 +7,25 @@ import math
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from peft_lib.names import near_names
 from peft_lib.study.catalogs import Frozen
-from peft_lib.study.parsing import OneOrMany, Words
+from peft_lib.study.parsing import OneOrMany, Refused, Words
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.types import Alpha, Caption, Id, Name, NonNegative, PathText, Positive, Scalar, Seed, Text
 
-Quantity = Literal[tuple(QUANTITIES)]  # type: ignore[valid-type]
+
+def check_quantity(name: str) -> str:
+    """Raises Refused for a name that quantities.py does not have."""
+    if name not in QUANTITIES:
+        near = near_names(name, QUANTITIES)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(QUANTITIES)}"
+        raise Refused("no quantity of that name can be shown", remedy)
+    return name
+
+
+Quantity = Annotated[str, AfterValidator(check_quantity), Words(f"one of {', '.join(QUANTITIES)}")]
 
 
 class Settings(Frozen):
