@@ -15,7 +15,18 @@ from typing import Any
 
 import yaml
 
-from peft_lib.study.problems import ABSENT, COMMAND_LINE, Lines, Location, Mark, Problem, StudyError, dotted, shown
+from peft_lib.study.problems import (
+    ABSENT,
+    COMMAND_LINE,
+    Lines,
+    Location,
+    Mark,
+    Problem,
+    Shown,
+    StudyError,
+    dotted,
+    shown,
+)
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 30
@@ -191,7 +202,7 @@ class _Reader:
 
     def problem(self, location: Location, value: Any, rule: str, remedy: str, node: yaml.Node | yaml.Event) -> None:
         line = _line(node)
-        problem = Problem(dotted(location), value if _plain(value) else shown(value), rule, remedy, line, self.name)
+        problem = Problem(dotted(location), value if _plain(value) else Shown(value), rule, remedy, line, self.name)
         self.document.problems.append(problem)
         self.document.broken.add(location)
 
@@ -288,6 +299,10 @@ class _Reader:
                 rule = f"a key may appear once; it is on line {seen[name]} too"
                 self.problem((*location, name), name, rule, "remove one of them", key)
             seen[name] = _line(key)
+            if id(value) in above:
+                rule = "an alias may not stand inside what it names"
+                self.problem((*location, name), "*alias", rule, "write the value out", key)
+                continue
             data[name] = self.build(value, (*location, name), above)
             if isinstance(value, yaml.ScalarNode) or id(value) not in above:
                 self.document.lines[(*location, name)] = Mark(self.name, _line(key))
@@ -355,9 +370,10 @@ class _Reader:
             value = _construct.construct_yaml_int(node) if kind == "int" else _construct.construct_yaml_float(node)
         except (ValueError, IndexError):
             value = None
-        base = "in base 60" if ":" in text else "octal" if re.match(r"[-+]?0[0-7_]+$", text) else "of another notation"
+        octal = re.match(r"[-+]?0[0-7_]+$", text)
+        base = "in base 60" if ":" in text else "in base 8" if octal else "in another notation"
         rule = f"numbers are plain decimals; YAML 1.1 reads {text[:40]} as {shown(value)}"
-        if "_" not in text or base != "of another notation":
+        if "_" not in text or base != "in another notation":
             rule += f", a number {base}"
         remedy = f"write the number as a decimal, e.g. {shown(value)}, or the text in quotes: '{text[:40]}'"
         self.problem(location, text, rule, remedy, node)

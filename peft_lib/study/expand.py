@@ -101,7 +101,7 @@ class _Planner:
                         provenance.setdefault(run.run_id, settings.sources)  # shared: the first grid that names it
                         made.setdefault(place, []).append(Point(model, dataset, method.id, seed, varied, run.run_id))
             points[name] = tuple(point for _, part in sorted(made.items()) for point in part)
-        if names.complete and catalog_problems == []:
+        if names.complete and catalog_problems == [] and models and datasets:
             check_use(study, layering, parser, self.tally)
         self.tally.tell()
         problems = [*parser.problems, *catalog_problems]
@@ -131,7 +131,13 @@ class _Planner:
         datasets, data_problems = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
         lines = read_document(_below(self.root, paths.models)).lines if any(m.pretrain for m in models.values()) else {}
         between = Parser(lines)
-        if not data_problems:
+        for name, told in (("models", model_problems), ("datasets", data_problems)):
+            for problem in [
+                p for p in told if not p.path and p.line is None
+            ]:  # the file itself: told where it is named
+                told.remove(problem)
+                self.parser.problem(("catalogs", name), problem.value, problem.rule, problem.remedy)
+        if not data_problems and datasets:
             check_pretraining(models, datasets, between)
         problems = [*model_problems, *between.problems, *data_problems]
         bad = {p.path.partition(".")[0].partition("[")[0] for p in problems}

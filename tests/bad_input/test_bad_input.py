@@ -73,4 +73,4 @@ def test_bad_input_is_refused_in_words(name: str, tmp_path: Path) -> None:
 
 
 def test_the_good_files_plan(tmp_path: Path) -> None:
-    assert len(plan(tmp_path, {}).runs) == 24 and not plan(tmp_path, {}).warnings
+    assert len(plan(tmp_path, {}).runs) == 23 and not plan(tmp_path, {}).warnings
