@@ -8,6 +8,7 @@ from typing import Any
 from peft_lib.methods.registry import method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.fingerprint import PACKAGE, fingerprint
+from peft_lib.study.problems import Problem
 from peft_lib.study.schema import Study
 from peft_lib.study.spec import RunSpec
 
@@ -35,6 +36,8 @@ class Plan:
     points: dict[str, tuple[Point, ...]]
     provenance: dict[str, dict[str, str]] = field(default_factory=dict)
     """run id -> setting -> where its value comes from."""
+    warnings: tuple[Problem, ...] = ()
+    """What is allowed and looks wrong; the callers print it."""
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:
