@@ -15,12 +15,11 @@ rule fetch_model:
         runtime=30,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS.models,
     message:
         "Fetching the weights of {wildcards.model}"
     shell:
-        "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
-        " --out resources/models/{wildcards.model} > {log} 2>&1"
+        "{PYTHON} -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {MODEL_CATALOG}"
+        " --out resources/models/{wildcards.model} >> {log} 2>&1"
 
 
 rule prepare:
@@ -45,13 +44,13 @@ rule prepare:
             if PLAN.models[w.model].modality == "text"
             else "--image-size"
         ),
-        catalogs=f"--models {CATALOGS.models} --datasets {CATALOGS.datasets}",
     message:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
-        "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
-        " {params.size} {wildcards.size} {params.catalogs} --model-dir resources/models/{wildcards.model}"
-        " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} > {log} 2>&1"
+        "{PYTHON} -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
+        " {params.size} {wildcards.size} --models {MODEL_CATALOG} --datasets {DATASET_CATALOG}"
+        " --model-dir resources/models/{wildcards.model}"
+        " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} >> {log} 2>&1"
 
 
 rule pretrain:
@@ -73,12 +72,11 @@ rule pretrain:
         cpus_per_task=PLAN.study.threads,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS.models,
         prepared=subpath(input[0], parent=True),
         threads=PLAN.study.threads,
     message:
         "Pre-training {wildcards.model}"
     shell:
-        "python -m workflow_scripts.pretrain --model {wildcards.model} --catalog {params.catalog:q}"
+        "{PYTHON} -m workflow_scripts.pretrain --model {wildcards.model} --catalog {MODEL_CATALOG}"
         " --prepared {params.prepared} --threads {params.threads}"
-        " --out resources/models/{wildcards.model} > {log} 2>&1"
+        " --out resources/models/{wildcards.model} >> {log} 2>&1"

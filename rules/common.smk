@@ -1,41 +1,99 @@
 # The plan of the study, computed once, and the look-ups of the rules. Nothing here imports torch.
 
 import json
+import os
 import shlex
 
-from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
+from peft_lib.study.expand import plan_study
 from peft_lib.study.fingerprint import tree_hash
-from peft_lib.study.launch import launcher, train_arguments
+from peft_lib.study.launch import execution_arguments
 from peft_lib.study.loading import read_yaml
 from peft_lib.study.plan import prepared_folder
-from peft_lib.study.expand import plan_study
 from peft_lib.study.problems import StudyError
+from workflow_scripts.devices import visible_devices
 
 
 def planned():
-    files = [str(f) for f in workflow.configfiles]
+    files = [os.path.relpath(file) for file in workflow.configfiles]
     try:
         lines = {}
-        for (
-            file
-        ) in (
-            files
-        ):  # also refuses repeated keys, which Snakemake's own reading would swallow
+        # reading also refuses repeated keys, which Snakemake's own reading would swallow
+        for file in files:
             lines = read_yaml(file)[1]
         return plan_study(config, workflow.basedir, lines, ", ".join(files) or "study")
     except StudyError as error:
-        raise WorkflowError(str(error))
+        # not a WorkflowError: that would put lines of this file around the message
+        sys.exit(str(error))
 
 
 PLAN = planned()
+if workflow.is_main_process:
+    for warning in getattr(PLAN, "warnings", ()):
+        print(f"warning: {warning}", file=sys.stderr)
+
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
+RESULTS = [f"results/runs/{folder}/result.parquet" for folder in RUNS]
+REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
 PREPARED = PLAN.prepared
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
-CATALOGS = PLAN.study.catalogs
+
+
+# How jobs are started. Names in capitals are put into shell texts as they are: Snakemake compares `params` only, so that
+# what says how, and not what, reruns nothing.
+
+
+def at_root(path):
+    """A path of the study, which starts at the repository root, as seen from the working directory (--directory)."""
+    return os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+def shell_prefix():
+    """Jobs import from this repository, wherever they run."""
+    path = shlex.quote(workflow.basedir).replace("{", "{{").replace("}", "}}")
+    return f'set -euo pipefail; export PYTHONPATH={path}"${{{{PYTHONPATH:+:$PYTHONPATH}}}}"; '
+
+
+def python():
+    """Snakemake's own Python, activated or not; with --sdm conda that of the environment."""
+    settings = workflow.deployment_settings
+    if settings and DeploymentMethod.CONDA in settings.deployment_method:
+        return "python"
+    return shlex.quote(sys.executable)
+
+
+shell.prefix(shell_prefix())
+PYTHON = python()
+ROOT = shlex.quote(os.path.relpath(workflow.basedir))
+MODEL_CATALOG = shlex.quote(at_root(PLAN.study.catalogs.models))
+DATASET_CATALOG = shlex.quote(at_root(PLAN.study.catalogs.datasets))
+EXECUTION = shlex.join(execution_arguments(PLAN.study, at_root))
+CPUS = PLAN.study.threads * PLAN.study.processes
+
+
+# Accelerators. Locally `gpu` is counted against what this machine has (--resources gpu=N says otherwise), and a job takes
+# devices of its own (workflow_scripts/devices.py). On a cluster the scheduler counts: Slurm is asked for `gres`.
+
+DEVICES = visible_devices()
+GPUS = (
+    PLAN.study.processes
+    if PLAN.study.device == "cuda" or (PLAN.study.device == "auto" and DEVICES)
+    else 0
+)
+if workflow.is_main_process and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", max(1, len(DEVICES)))
+
+
+def gpus_here(wildcards):
+    return GPUS if GPUS and workflow.local_exec else None
+
+
+def gpus_of_cluster(wildcards):
+    return f"gpu:{GPUS}" if GPUS and not workflow.local_exec else None
 
 
 def one_of(names):

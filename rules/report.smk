@@ -17,15 +17,19 @@ rule report:
         runtime=30,
     params:
         fingerprint=tree_hash(
-            "peft_lib/report", "reports/templates", "reports/reference"
+            "peft_lib/report",
+            "peft_lib/study/quantities.py",
+            "reports/templates",
+            "reports/reference",
+            extra=[PLAN.shown_facts()],
         ),
         tables=subpath(input.study, parent=True),
         folder=subpath(output.html, parent=True),
     message:
         "Rendering reports/{STUDY}"
     shell:
-        "python -m workflow_scripts.report --config {input.study} --results results"
-        " --tables {params.tables} --out {params.folder} > {log} 2>&1"
+        "{PYTHON} -m workflow_scripts.report --config {input.study} --root {ROOT} --results results"
+        " --tables {params.tables} --out {params.folder} >> {log} 2>&1"
 
 
 rule appendix:
@@ -45,4 +49,4 @@ rule appendix:
     message:
         "Compiling reports/{STUDY}/appendix.pdf"
     shell:
-        "python -m workflow_scripts.latex --report {params.folder} > {log} 2>&1"
+        "{PYTHON} -m workflow_scripts.latex --report {params.folder} >> {log} 2>&1"

@@ -9,17 +9,18 @@ rule study:
     conda:
         "../envs/environment.yaml"
     params:
-        study=json.dumps(config, sort_keys=True),
+        # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
+        study=lambda w: json.dumps(config, sort_keys=True),
     message:
         "Recording the study {STUDY}"
     shell:
-        "printf '%s' {params.study:q} > {output} 2> {log}"
+        "printf '%s' {params.study:q} | {PYTHON} -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
 
 
 rule tables:
     input:
         study=rules.study.output[0],
-        runs=[f"results/runs/{folder}/result.parquet" for folder in RUNS],
+        runs=RESULTS,
     output:
         [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
     log:
@@ -30,10 +31,15 @@ rule tables:
         mem_mb=2000,
         runtime=30,
     params:
-        fingerprint=tree_hash("peft_lib/results", "reports/reference"),
-        folder=subpath(output[0], parent=True),
+        fingerprint=tree_hash(
+            "peft_lib/results",
+            "peft_lib/study/quantities.py",
+            "reports/reference",
+            extra=[PLAN.shown_facts()],
+        ),
+        folder=f"results/tables/{STUDY}",
     message:
         "Aggregating {STUDY}"
     shell:
-        "python -m workflow_scripts.tables --config {input.study} --results results"
-        " --out-dir {params.folder} > {log} 2>&1"
+        "{PYTHON} -m workflow_scripts.tables --config {input.study} --root {ROOT} --results results"
+        " --out-dir {params.folder} >> {log} 2>&1"

@@ -1,10 +1,12 @@
 """Fetches a model's pinned weights and tokenizer into a folder: python -m workflow_scripts.fetch_asset --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.backbones.assets import fetch_asset
 from peft_lib.study.loading import load_models
+from workflow_scripts.errors import run
 
 
 def main() -> None:
@@ -20,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -1,10 +1,12 @@
 """Turns a data set into model input for one model: python -m workflow_scripts.prepare --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.data.prepare import prepare
 from peft_lib.study.loading import load_datasets, load_models
+from workflow_scripts.errors import run
 
 
 def main() -> None:
@@ -29,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

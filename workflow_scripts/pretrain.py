@@ -1,10 +1,12 @@
 """Pre-trains a small backbone by its catalog recipe: python -m workflow_scripts.pretrain --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.study.loading import load_models
 from peft_lib.training.pretrain import pretrain
+from workflow_scripts.errors import run
 
 
 def main() -> None:
@@ -23,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))
