@@ -15,10 +15,11 @@ rule fetch_model:
         runtime=30,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=untracked(MODEL_CATALOG),
     message:
         "Fetching the weights of {wildcards.model}"
     shell:
-        "{PYTHON} -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {MODEL_CATALOG}"
+        "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
         " --out resources/models/{wildcards.model} >> {log} 2>&1"
 
 
@@ -44,11 +45,13 @@ rule prepare:
             if PLAN.models[w.model].modality == "text"
             else "--image-size"
         ),
+        models=untracked(MODEL_CATALOG),
+        datasets=untracked(DATASET_CATALOG),
     message:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
-        "{PYTHON} -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
-        " {params.size} {wildcards.size} --models {MODEL_CATALOG} --datasets {DATASET_CATALOG}"
+        "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
+        " {params.size} {wildcards.size} --models {params.models:q} --datasets {params.datasets:q}"
         " --model-dir resources/models/{wildcards.model}"
         " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} >> {log} 2>&1"
 
@@ -72,11 +75,12 @@ rule pretrain:
         cpus_per_task=PLAN.study.threads,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
+        catalog=untracked(MODEL_CATALOG),
         prepared=subpath(input[0], parent=True),
         threads=PLAN.study.threads,
     message:
         "Pre-training {wildcards.model}"
     shell:
-        "{PYTHON} -m workflow_scripts.pretrain --model {wildcards.model} --catalog {MODEL_CATALOG}"
+        "python -m workflow_scripts.pretrain --model {wildcards.model} --catalog {params.catalog:q}"
         " --prepared {params.prepared} --threads {params.threads}"
         " --out resources/models/{wildcards.model} >> {log} 2>&1"

@@ -43,8 +43,13 @@ PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
 
 
-# How jobs are started. Names in capitals are put into shell texts as they are: Snakemake compares `params` only, so that
-# what says how, and not what, reruns nothing.
+# How jobs are started.
+
+
+def untracked(value):
+    """A param that reruns nothing when it changes, for what says how or where and not what: Snakemake does not compare
+    params whose function asks for `resources`."""
+    return lambda wildcards, resources: value
 
 
 def at_root(path):
@@ -53,25 +58,21 @@ def at_root(path):
 
 
 def shell_prefix():
-    """Jobs import from this repository, wherever they run."""
-    path = shlex.quote(workflow.basedir).replace("{", "{{").replace("}", "}}")
-    return f'set -euo pipefail; export PYTHONPATH={path}"${{{{PYTHONPATH:+:$PYTHONPATH}}}}"; '
-
-
-def python():
-    """Snakemake's own Python, activated or not; with --sdm conda that of the environment."""
+    """Jobs import from this repository wherever they run, and `python` is Snakemake's own, activated or not (with
+    --sdm conda that of the environment)."""
+    exports = [f"PYTHONPATH={shlex.quote(workflow.basedir)}:${{PYTHONPATH-}}"]
     settings = workflow.deployment_settings
-    if settings and DeploymentMethod.CONDA in settings.deployment_method:
-        return "python"
-    return shlex.quote(sys.executable)
+    if not (settings and DeploymentMethod.CONDA in settings.deployment_method):
+        exports.append(f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH")
+    text = f"set -euo pipefail; export {' '.join(exports)}; "
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 shell.prefix(shell_prefix())
-PYTHON = python()
-ROOT = shlex.quote(os.path.relpath(workflow.basedir))
-MODEL_CATALOG = shlex.quote(at_root(PLAN.study.catalogs.models))
-DATASET_CATALOG = shlex.quote(at_root(PLAN.study.catalogs.datasets))
-EXECUTION = shlex.join(execution_arguments(PLAN.study, at_root))
+ROOT = os.path.relpath(workflow.basedir)
+MODEL_CATALOG = at_root(PLAN.study.catalogs.models)
+DATASET_CATALOG = at_root(PLAN.study.catalogs.datasets)
+EXECUTION = execution_arguments(PLAN.study, at_root)
 CPUS = PLAN.study.threads * PLAN.study.processes
 
 

@@ -23,12 +23,13 @@ rule report:
             "reports/reference",
             extra=[PLAN.shown_facts()],
         ),
+        root=untracked(ROOT),
         tables=subpath(input.study, parent=True),
         folder=subpath(output.html, parent=True),
     message:
         "Rendering reports/{STUDY}"
     shell:
-        "{PYTHON} -m workflow_scripts.report --config {input.study} --root {ROOT} --results results"
+        "python -m workflow_scripts.report --config {input.study} --root {params.root:q} --results results"
         " --tables {params.tables} --out {params.folder} >> {log} 2>&1"
 
 
@@ -49,4 +50,4 @@ rule appendix:
     message:
         "Compiling reports/{STUDY}/appendix.pdf"
     shell:
-        "{PYTHON} -m workflow_scripts.latex --report {params.folder} >> {log} 2>&1"
+        "python -m workflow_scripts.latex --report {params.folder} >> {log} 2>&1"

@@ -14,7 +14,7 @@ rule study:
     message:
         "Recording the study {STUDY}"
     shell:
-        "printf '%s' {params.study:q} | {PYTHON} -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
+        "printf '%s' {params.study:q} | python -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
 
 
 rule tables:
@@ -37,9 +37,10 @@ rule tables:
             "reports/reference",
             extra=[PLAN.shown_facts()],
         ),
-        folder=f"results/tables/{STUDY}",
+        root=untracked(ROOT),
+        folder=subpath(input.study, parent=True),
     message:
         "Aggregating {STUDY}"
     shell:
-        "{PYTHON} -m workflow_scripts.tables --config {input.study} --root {ROOT} --results results"
+        "python -m workflow_scripts.tables --config {input.study} --root {params.root:q} --results results"
         " --out-dir {params.folder} >> {log} 2>&1"

@@ -30,10 +30,11 @@ rule train:
         spec=lambda w: run_of(w).canonical,
         fingerprint=lambda w: PLAN.fingerprint(w.run_id),
         threads=PLAN.study.threads,
+        execution=untracked(EXECUTION),
         folder="results/runs/{model}/{dataset}/{method}/{run_id}",
     message:
         "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"
     shell:
-        "ln -sf log.txt {log}; {PYTHON} -m workflow_scripts.launch --spec {params.spec:q}"
-        " --fingerprint {params.fingerprint} --threads {params.threads} {EXECUTION}"
+        "ln -sf log.txt {log}; python -m workflow_scripts.launch --spec {params.spec:q}"
+        " --fingerprint {params.fingerprint} --threads {params.threads} {params.execution:q}"
         " >> {params.folder}/log.txt 2>&1"
