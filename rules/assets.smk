@@ -9,7 +9,7 @@ rule fetch_model:
     wildcard_constraints:
         model=one_of(FETCHED),
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
@@ -34,7 +34,7 @@ rule prepare:
     log:
         "resources/prepared/{dataset}/{model}-{size}/prepare.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=4000,
         runtime=60,
@@ -67,7 +67,7 @@ rule pretrain:
     wildcard_constraints:
         model=one_of(PRETRAINED),
     conda:
-        "../envs/environment.yaml"
+        environment
     threads: PLAN.study.threads
     resources:
         mem_mb=4000,

@@ -57,15 +57,29 @@ def at_root(path):
     return os.path.relpath(os.path.join(workflow.basedir, path))
 
 
+def escaped(text):
+    """Snakemake formats most texts: {x} in a folder's name is to stay what it is."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def with_conda():
+    settings = workflow.deployment_settings
+    return bool(settings) and DeploymentMethod.CONDA in settings.deployment_method
+
+
+def environment(wildcards):
+    """The rules' conda environment, where --sdm conda asks for it."""
+    path = os.path.join(workflow.basedir, "envs", "environment.yaml")
+    return escaped(path) if with_conda() else None
+
+
 def shell_prefix():
     """Jobs import from this repository wherever they run, and `python` is Snakemake's own, activated or not (with
     --sdm conda that of the environment)."""
     exports = [f"PYTHONPATH={shlex.quote(workflow.basedir)}:${{PYTHONPATH-}}"]
-    settings = workflow.deployment_settings
-    if not (settings and DeploymentMethod.CONDA in settings.deployment_method):
+    if not with_conda():
         exports.append(f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH")
-    text = f"set -euo pipefail; export {' '.join(exports)}; "
-    return text.replace("{", "{{").replace("}", "}}")
+    return escaped(f"set -euo pipefail; export {' '.join(exports)}; ")
 
 
 shell.prefix(shell_prefix())

@@ -11,7 +11,7 @@ rule report:
     log:
         f"results/tables/{STUDY}/report.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
@@ -41,7 +41,7 @@ rule appendix:
     log:
         f"results/tables/{STUDY}/latex.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,

@@ -7,7 +7,7 @@ rule study:
     log:
         f"results/tables/{STUDY}/study.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
         study=lambda w: json.dumps(config, sort_keys=True),
@@ -26,7 +26,7 @@ rule tables:
     log:
         f"results/tables/{STUDY}/tables.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,

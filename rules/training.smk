@@ -18,7 +18,7 @@ rule train:
     log:
         "results/runs/{model}/{dataset}/{method}/{run_id}/log.link",
     conda:
-        "../envs/environment.yaml"
+        environment
     threads: CPUS
     resources:
         mem_mb=4000,
