@@ -2,9 +2,10 @@
 
 Tensors:   closed/<link>/<place>/{A | columns, B}      links merged at chain resets, stored once
            open/<tag>/<place>/{A | columns, B[, P]}    the open link at that snapshot
+           .../<place>/<name>                          of a method with tensors of its own: the trained ones, by name
            trained/<tag>/<parameter>                   parameters trained in full: the head, or all (full fine-tuning)
-Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, and snapshots:
-           tag -> {epoch, links}. Tags are 'selected' and 'final'.
+Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, tensors (names of the
+           trained ones, where a method has its own), and snapshots: tag -> {epoch, links}. Tags are 'selected', 'final'.
 """
 
 import json
@@ -18,21 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peft_lib.files import atomic_path
-from peft_lib.layers.links import Link
+from peft_lib.layers.links import AnyLink, DeltaError, Link, TensorLink
 
 DELTA_VERSION = 1
-
-
-class DeltaError(ValueError):
-    """A delta that cannot be read or does not fit; the message names the file or place, the rule and the remedy."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """State of an adapter at one moment, on the CPU. Closed links are shared between snapshots, never copied."""
 
-    closed: Mapping[str, tuple[Link, ...]]
-    open: Mapping[str, Link]
+    closed: Mapping[str, tuple[AnyLink, ...]]
+    open: Mapping[str, AnyLink]
     trained: Mapping[str, Tensor]
     epoch: int | None = None
 
@@ -77,9 +74,8 @@ def pack(header: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> tuple[
     return tensors, {"delta": json.dumps(facts, sort_keys=True)}
 
 
-def _named(prefix: str, link: Link) -> dict[str, Tensor]:
-    parts = {"A": link.A, "columns": link.columns, "B": link.B, "P": link.P}
-    return {f"{prefix}/{name}": value.contiguous() for name, value in parts.items() if value is not None}
+def _named(prefix: str, link: AnyLink) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value.contiguous() for name, value in link.stored().items()}
 
 
 def read_delta(path: Path | str) -> Delta:
@@ -101,20 +97,29 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: s
         raise DeltaError(
             f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it"
         )
+    try:
+        return Delta(header, _snapshots(header, tensors))
+    except KeyError as error:
+        raise DeltaError(f"{source}: a damaged delta file, {error} is missing. Rerun the run that wrote it") from error
+
+
+def _snapshots(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Snapshot]:
     snapshots = {}
     for tag, facts in header.pop("snapshots").items():
         count = facts["links"]
         closed = {
-            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header["scale"]) for j in range(count - 1))
+            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header) for j in range(count - 1))
             for place in header["places"]
         }
-        opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header["scale"]) for p in header["places"]}
+        opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header) for p in header["places"]}
         prefix = f"trained/{tag}/"
         trained = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         snapshots[tag] = Snapshot(closed, opened, trained, facts["epoch"])
-    return Delta(header, snapshots)
+    return snapshots
 
 
-def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, scale: float) -> Link:
+def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, header: Mapping[str, Any]) -> AnyLink:
+    if "tensors" in header:
+        return TensorLink(index, header["scale"], {name: tensors[f"{prefix}/{name}"] for name in header["tensors"]})
     parts = {name: tensors.get(f"{prefix}/{name}") for name in ("A", "columns", "P")}
-    return Link(index, tensors[f"{prefix}/B"], scale, **parts)
+    return Link(index, tensors[f"{prefix}/B"], header["scale"], **parts)

@@ -121,5 +121,24 @@ def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:
             raise TargetError(f"target {target.key}: its weight is shared by {shared}. Untie it or leave it out")
 
 
+def check_head_not_shared(model: nn.Module, head: Sequence[str]) -> None:
+    """A head that shares a parameter with another module would be trained, counted and saved under that one's name.
+
+    Raises TargetError with the names (GPT-2: lm_head is the token embedding).
+    """
+    inside = tuple(f"{path}." for path in head)
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for shared in names.values():
+        its = [name for name in shared if name.startswith(inside)]
+        if inside and its and len(its) < len(shared):
+            others = ", ".join(name for name in shared if name not in its)
+            raise TargetError(
+                f"head {its[0]}: its weight is shared by {others}. Untie it (transformers: tie_word_embeddings=False), or "
+                "leave it out of the head"
+            )
+
+
 def rows_of(target: Target, module: nn.Module) -> tuple[int, int]:
     return target.rows or (0, weight_matrix(module).shape[0])

@@ -6,7 +6,6 @@ they stand for, as in the paper.
 
 from dataclasses import dataclass, replace
 
-from peft_lib.methods.method import total_count
 from peft_lib.methods.registry import get_method
 from peft_lib.results.artefacts import marks
 from peft_lib.results.artefacts.context import Context
@@ -37,8 +36,9 @@ def counts(spec: RunSpec, plan: Plan) -> Counts:
     if not method.has_factors:
         return Counts(head, entry.parameters + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
-    factors = sum(spec.rank * (d_in + d_out) * n for d_in, d_out, n in shapes)
-    return Counts(total_count(method, shapes, spec.rank) + head, entry.parameters + head + factors)
+    return Counts(
+        method.trained_size(shapes, spec.rank) + head, entry.parameters + head + method.counted_size(shapes, spec.rank)
+    )
 
 
 def build(context: Context) -> list[Cell]:
