@@ -8,22 +8,15 @@ import sys
 from collections.abc import Mapping
 
 from peft_lib.study.launch import launch_command
+from peft_lib.training.environment import RANKS, RENDEZVOUS, SETTINGS
 from workflow_scripts.devices import own_devices, visible_devices
 from workflow_scripts.errors import run
-
-FOREIGN = (
-    "ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "DYNAMO_", "TORCHELASTIC_", "PMI_",
-    "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_",
-)  # fmt: skip
-RANKS = (
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
-    "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "FORK_LAUNCHED",
-)  # fmt: skip
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without what other launchers and users left for Accelerate and torch.distributed."""
-    return {k: v for k, v in environment.items() if not k.startswith(FOREIGN) and k not in RANKS}
+    foreign = (*SETTINGS, *RENDEZVOUS)
+    return {name: value for name, value in environment.items() if not name.startswith(foreign) and name not in RANKS}
 
 
 def main() -> int:
