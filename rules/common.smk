@@ -99,7 +99,7 @@ GPUS = (
     if PLAN.study.device == "cuda" or (PLAN.study.device == "auto" and DEVICES)
     else 0
 )
-if workflow.is_main_process and "gpu" not in workflow.global_resources:
+if GPUS and workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(DEVICES)))
 
 
