@@ -6,10 +6,9 @@ import shlex
 
 from snakemake.settings.types import DeploymentMethod
 
-from peft_lib.study.expand import plan_study
+from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import execution_arguments
-from peft_lib.study.loading import read_yaml
 from peft_lib.study.plan import prepared_folder
 from peft_lib.study.problems import StudyError
 from workflow_scripts.devices import visible_devices
@@ -18,11 +17,7 @@ from workflow_scripts.devices import visible_devices
 def planned():
     files = [os.path.relpath(file) for file in workflow.configfiles]
     try:
-        lines = {}
-        # reading also refuses repeated keys, which Snakemake's own reading would swallow
-        for file in files:
-            lines = read_yaml(file)[1]
-        return plan_study(config, workflow.basedir, lines, ", ".join(files) or "study")
+        return plan_config(config, files, workflow.basedir)
     except StudyError as error:
         # not a WorkflowError: that would put lines of this file around the message
         sys.exit(str(error))
@@ -30,7 +25,7 @@ def planned():
 
 PLAN = planned()
 if workflow.is_main_process:
-    for warning in getattr(PLAN, "warnings", ()):
+    for warning in PLAN.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 STUDY = PLAN.study.id

@@ -15,6 +15,7 @@ from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
 from peft_lib.training.pretrain import pretrain
 from peft_lib.training.run import Execution, Inputs, train
+from tests.unit.synthetic import with_matching_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests/workflow/tiny.yaml"
@@ -37,6 +38,8 @@ MEMORY = {"peak_rss_bytes", "peak_memory_bytes", "command"}
 def tiny_plan(**changes: Any) -> Plan:
     """The tests' study with top-level keys replaced."""
     data, lines = read_yaml(TINY)
+    if "rules" not in changes and all(isinstance(g.get("tasks"), list) for g in changes.get("grids", {}).values()):
+        data = with_matching_rules({**data, **changes})
     return plan_study({**data, **changes}, ROOT, lines)
 
 

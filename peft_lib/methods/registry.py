@@ -3,6 +3,7 @@
 No list of names is kept in code: a new file is a new method, and no other method's fingerprint changes with it.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
@@ -48,8 +49,14 @@ def load_plugin(path: Path | str) -> Method:
     Raises MethodError if the file is absent, has no METHOD, was made for another API version, or uses a taken id.
     Loading the same file twice is harmless.
     """
-    path = Path(path).resolve()
-    if not path.is_file():
+    try:
+        path = Path(path).expanduser().resolve()
+        missing = not path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL in the name, no home folder
+        raise MethodError(f"plug-in {str(path)!r}: {error}. Give the path of a Python file") from error
+    if path.is_dir():
+        raise MethodError(f"plug-in {path}: this is a folder. Give the path of a Python file that defines METHOD")
+    if missing:
         raise MethodError(f"plug-in {path}: no such file. Give the path of a Python file that defines METHOD")
     module_name = f"peft_lib_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -57,8 +64,9 @@ def load_plugin(path: Path | str) -> Method:
         raise MethodError(f"plug-in {path}: not a Python file. Give a file whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints must not mix with what a command prints
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a stranger's file does, planning goes on to the next problem
         raise MethodError(f"plug-in {path}: {type(error).__name__}: {error}") from error
     method = getattr(module, "METHOD", None)
     if not isinstance(method, Method):

@@ -5,11 +5,17 @@ A catalog entry holds two kinds of fields. The *identity* fields change the numb
 ranks and counts parameters with them, and never loads a weight.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-SAFE_ID = r"^[a-z0-9][a-z0-9_]*$"
+from peft_lib.study.parsing import Words
+from peft_lib.study.types import SAFE_ID, Id, Name, NonNegative, Positive, Scalar, Seed, Text
+
+Size = Annotated[int, Field(ge=1)]
+Source = Annotated[str, Words("a source: <scheme>:<what>, e.g. package:my_package/model or sklearn:digits")]
+Revision = Annotated[str, Field(min_length=1), Words("a text that pins the content: a version or a hash")]
+Options = dict[str, Scalar]
 
 
 class Frozen(BaseModel):
@@ -21,18 +27,20 @@ class Frozen(BaseModel):
 class PretrainRecipe(Frozen):
     """How a study pre-trains a backbone itself, from random weights. Part of the model's identity."""
 
-    dataset: str = Field(description="data set id whose train split is used")
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    lr: float = Field(gt=0, description="peak learning rate of AdamW, cosine to zero after a 10 % warm-up")
-    weight_decay: float = Field(0.05, ge=0)
-    seed: int = 0
+    dataset: Name = Field(description="data set id whose train split is used")
+    epochs: int = Field(ge=1, description="passes over the train split")
+    batch_size: int = Field(ge=1, description="items a step")
+    lr: Positive = Field(description="peak learning rate of AdamW, cosine to zero after a 10 % warm-up")
+    weight_decay: NonNegative = Field(0.05, description="decoupled weight decay")
+    seed: Seed = Field(0, description="seed of start and order")
 
 
 class Shape(Frozen):
     """`count` adapted places of the same size, found at modules whose path ends in `module`."""
 
-    module: str = Field(description="last part of the module path, e.g. 'query' or 'qkv'")
+    module: Annotated[str, Field(min_length=1)] = Field(
+        description="last part of the module path, e.g. 'query' or 'qkv'"
+    )
     d_in: int = Field(ge=1)
     d_out: int = Field(ge=1, description="height of the adapted output slice")
     count: int = Field(ge=1, description="number of such places in the model")
@@ -62,26 +70,30 @@ class DatasetRef(Frozen):
 
 
 class Entry(Frozen):
-    id: str = Field(pattern=SAFE_ID)
-    name: str = Field(description="display name, plain text")
-    license: str
-    homepage: str | None = None
+    id: Id
+    name: Text = Field(description="display name, plain text")
+    license: Text = Field(description="licence of weights or data")
+    homepage: Text | None = Field(None, description="address of a page about it")
 
 
 class ModelEntry(Entry):
     """One line of config/models.yaml."""
 
-    backbone: str = Field(pattern=SAFE_ID, description="file in peft_lib/backbones that builds it")
-    modality: Literal["text", "image"]
-    source: str
-    revision: str | None = None
-    layers: int | None = Field(None, ge=1)
-    architecture: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    pretrain: PretrainRecipe | None = None
+    backbone: Name = Field(description="file in peft_lib/backbones that builds it", examples=["bert"])
+    modality: Literal["text", "image"] = Field(description="what it reads")
+    source: Source = Field(
+        description="package:<import name>/<folder>, or pretrain:<architecture>", examples=["package:my_package/model"]
+    )
+    revision: Revision | None = Field(None, description="pinned version of the package", examples=['"1.0"'])
+    layers: int | None = Field(None, ge=1, description="use only the first so many transformer blocks")
+    architecture: Options = Field(default_factory=dict, description="constructor arguments of a backbone from scratch")
+    pretrain: PretrainRecipe | None = Field(None, description="recipe of a pretrain: source")
     hidden: int = Field(ge=1, description="width of the features that the head reads")
     parameters: int = Field(ge=1, description="parameters of the backbone without any head")
     head_parameters: int = Field(ge=0, description="parameters of the head that do not depend on the number of classes")
-    targets: dict[str, tuple[Shape, ...]] = Field(description="named target sets, e.g. qv and all")
+    targets: dict[Id, Annotated[tuple[Shape, ...], Field(min_length=1)]] = Field(
+        min_length=1, description="named target sets, e.g. qv and all"
+    )
     max_length: int | None = Field(None, ge=1, description="longest token sequence (text)")
 
     def ref(self) -> ModelRef:
@@ -95,23 +107,18 @@ class ModelEntry(Entry):
 class DatasetEntry(Entry):
     """One line of config/datasets.yaml."""
 
-    loader: str = Field(pattern=SAFE_ID, description="file in peft_lib/data that reads or makes it")
-    modality: Literal["text", "image"]
-    task: Literal["classification"] = "classification"
-    source: str
-    revision: str | None = None
-    options: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    num_labels: int = Field(ge=2)
-    metric: Literal["accuracy"] = "accuracy"
-    sizes: dict[str, int] = Field(description="rows of train, validation and test as used")
-    description: str = Field(description="one sentence for the report")
-
-    @field_validator("sizes")
-    @classmethod
-    def _three_splits(cls, sizes: dict[str, int]) -> dict[str, int]:
-        if set(sizes) - {"train", "validation", "test"} or "train" not in sizes:
-            raise ValueError("sizes has train and, where they exist, validation and test")
-        return sizes
+    loader: Name = Field(description="file in peft_lib/data that reads or makes it", examples=["digits"])
+    modality: Literal["text", "image"] = Field(description="what a model must read")
+    task: Literal["classification"] = Field("classification", description="what is learnt")
+    source: Source = Field(description="where the data come from: <scheme>:<what>", examples=["sklearn:digits"])
+    revision: Revision | None = Field(None, description="what content it is; the loader checks it", examples=['"1"'])
+    options: Options = Field(default_factory=dict, description="options of the loader")
+    num_labels: int = Field(ge=2, description="classes")
+    metric: Literal["accuracy"] = Field("accuracy", description="test metric")
+    sizes: dict[Literal["train", "validation", "test"], Size] = Field(
+        description="rows of train, validation and test as used", examples=["{train: 800, validation: 100, test: 100}"]
+    )
+    description: Text = Field(description="one sentence for the report")
 
     def ref(self) -> DatasetRef:
         return DatasetRef(**{k: getattr(self, k) for k in DatasetRef.model_fields})

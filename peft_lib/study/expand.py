@@ -1,247 +1,215 @@
-"""Planning: grids expanded, settings resolved, rules between fields checked; every problem is found before any is told."""
+"""Planning: from a study (a file, or Snakemake's merged configuration) to its runs, or to everything that is wrong with it.
+
+Every part is checked as far as it can be read, so that one call reports all problems, each once, at the place that set
+the value. The rules between fields are in `checks.py`, the layers of settings in `layering.py`.
+"""
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from peft_lib.methods.method import Method, MethodError
-from peft_lib.methods.registry import get_method, load_plugin
-from peft_lib.study.loading import (
-    Lines,
-    dotted,
-    line_of,
-    load_datasets,
-    load_models,
-    parse_study,
-    problems_of,
-    read_yaml,
-)
+from peft_lib.methods.registry import load_plugin
+from peft_lib.study.catalog_checks import check_pretraining
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.checks import Names, Tally, check_artefacts, check_names, check_run, check_use, check_vary
+from peft_lib.study.documents import Document, merge_documents, read_document
+from peft_lib.study.layering import Layering, Resolved
+from peft_lib.study.loading import Lines, read_catalog, read_study
+from peft_lib.study.parsing import Parser
 from peft_lib.study.plan import Plan, Point
-from peft_lib.study.problems import Problem, StudyError
-from peft_lib.study.schema import Artefact, Grid, Settings, Study, resolve_alpha
+from peft_lib.study.problems import StudyError
+from peft_lib.study.schema import Grid, resolve_alpha
 from peft_lib.study.spec import RunSpec
+
+MAX_POINTS = 100_000
+"""Points that the grids of one study may have together."""
 
 
 def plan_study(
     data: Mapping[str, Any], root: Path | str = ".", lines: Lines | None = None, source: str = "study"
 ) -> Plan:
-    """Expands and checks a study. Raises StudyError with all problems; needs no torch and no weight."""
-    study = parse_study(data, lines, source)
-    root = Path(root)
-    models = load_models(root / study.catalogs.models)
-    datasets = load_datasets(root / study.catalogs.datasets)
-    return _Planner(study, models, datasets, root, lines or {}, source).plan()
+    """Expands and checks a study given as data. Raises StudyError with all problems; needs no torch and no weight.
+
+    `lines` says where each value stands (as `read_yaml` returns it), `source` what the message calls the study.
+    """
+    return _plan(Document(dict(data), lines or {}), root, source)
 
 
 def plan_file(path: Path | str, root: Path | str = ".") -> Plan:
-    """The plan of a study file (YAML or JSON); see `plan_study`."""
-    data, lines = read_yaml(path)
-    return plan_study(data, root, lines, str(path))
+    """The plan of a study file (YAML or JSON); paths in it start at `root`. Raises StudyError with all problems."""
+    return _plan(read_document(path), root, str(path))
+
+
+def plan_config(config: Mapping[str, Any], files: Sequence[Path | str], root: Path | str = ".") -> Plan:
+    """The plan of Snakemake's merged configuration.
+
+    `files`: the config files in the order in which they were merged, later ones winning. A problem names the last file
+    that sets the value, with the line, or 'command line' where none does. Raises StudyError with all problems.
+    """
+    source = ", ".join(str(f) for f in files) or "command line"
+    return _plan(merge_documents(config, files), root, source)
+
+
+def _plan(document: Document, root: Path | str, source: str) -> Plan:
+    if any(not p.path for p in document.problems) or not document.data and document.problems:
+        raise StudyError(document.problems, source)
+    return _Planner(document, Path(root), source).plan()
 
 
 class _Planner:
-    def __init__(self, study: Study, models: dict, datasets: dict, root: Path, lines: Lines, source: str):
-        self.study, self.models, self.datasets = study, models, datasets
-        self.root, self.lines, self.source = root, lines, source
-        self.problems: dict[tuple[str, str], Problem] = {}
+    def __init__(self, document: Document, root: Path, source: str):
+        self.parser = Parser(document.lines, document.problems, document.broken)
+        self.data, self.root, self.source = document.data, root, source
+        self.study = read_study(document.data, self.parser)
+        self.tally = Tally(self.parser)
 
     def plan(self) -> Plan:
-        for index, plugin in enumerate(self.study.plugins):
-            try:
-                load_plugin(self.root / plugin)
-            except MethodError as error:
-                self.problem(("plugins", index), plugin, str(error), "mend the plug-in or its path")
-        self.check_names()
-        self.stop_on_problems()
+        study, parser = self.study, self.parser
+        self.plugins()
+        models, datasets, catalog_problems, sound = self.catalogs()
+        names = Names(models, datasets, study, self.data, parser, sound)
+        tasks, methods = check_names(names)
+        check_artefacts(study, self.data, parser)
+        layering = Layering(study, self.tally)
         runs: dict[str, RunSpec] = {}
         provenance: dict[str, dict[str, str]] = {}
         points: dict[str, tuple[Point, ...]] = {}
-        for name, grid in self.study.grids.items():
-            found = []
-            for varied in self.variations(name, grid):
-                values = varied.model_dump(exclude_none=True)
-                for model, dataset, method, seed in _expand(grid):
-                    if made := self.make(name, grid, model, dataset, method, varied, seed):
-                        spec, sources = made
-                        runs[spec.run_id] = spec
-                        provenance.setdefault(spec.run_id, sources)  # of a shared run: the first grid that names it
-                        found.append(Point(model, dataset, method, seed, values, spec.run_id))
-            points[name] = tuple(found)
-        self.stop_on_problems()
-        return Plan(self.study, self.models, self.datasets, runs, points, provenance)
+        expandable = self.small_enough()
+        for name, grid in study.grids.items():
+            check_vary(name, grid, parser)
+            made: dict[int, list[Point]] = {}
+            first_with: dict[tuple[str, str], dict[str, Any]] = {}
+            for (model, dataset), method in itertools.product(tasks.get(name, []), methods.get(name, [])):
+                layering.note(name, model, dataset, method)
+                if name not in expandable or (model, dataset) not in sound:
+                    continue
+                for place, (varied, places) in enumerate(self.variations(name, grid)):
+                    settings = layering.resolve(name, model, dataset, method, varied, places)
+                    spec = self.spec(name, models[model], datasets[dataset], method, settings)
+                    if spec is None:
+                        continue
+                    self.repeated(method, varied, places, first_with.setdefault((dataset, spec.run_id), varied))
+                    for seed in grid.seeds:
+                        run = spec.with_seed(seed)
+                        runs[run.run_id] = run
+                        provenance.setdefault(run.run_id, settings.sources)  # shared: the first grid that names it
+                        made.setdefault(place, []).append(Point(model, dataset, method.id, seed, varied, run.run_id))
+            points[name] = tuple(point for _, part in sorted(made.items()) for point in part)
+        if names.complete and catalog_problems == []:
+            check_use(study, layering, parser, self.tally)
+        self.tally.tell()
+        problems = [*parser.problems, *catalog_problems]
+        if problems:
+            raise StudyError(problems, self.source)
+        return Plan(study, models, datasets, runs, points, provenance, tuple(self.tally.warnings))
 
-    def problem(self, location: tuple[str | int, ...], value: object, rule: str, remedy: str) -> None:
-        path = dotted(location)
-        self.problems.setdefault((path, rule), Problem(path, value, rule, remedy, line_of(location, self.lines)))
-
-    def stop_on_problems(self) -> None:
-        if self.problems:
-            raise StudyError(list(self.problems.values()), self.source)
-
-    def check_names(self) -> None:
-        """Names that point at catalogs, methods and grids."""
-        for name, grid in self.study.grids.items():
-            for index, task in enumerate(grid.tasks):
-                model, dataset = task.split("/")
-                where = ("grids", name, "tasks", index)
-                for value, known, kind in (
-                    (model, list(self.models), "model"),
-                    (dataset, list(self.datasets), "data set"),
-                ):
-                    if value not in known:
-                        self.problem(where, value, f"no {kind} of that id in the catalog", f"known: {', '.join(known)}")
-                if model in self.models and dataset in self.datasets:
-                    mine, its = self.models[model].modality, self.datasets[dataset].modality
-                    if mine != its:
-                        self.problem(where, task, f"a model for {mine} cannot read {its} data", "pair what fits")
-            for index, method in enumerate(grid.methods):
-                self.check_method(("grids", name, "methods", index), method)
-        for index, rule in enumerate(self.study.rules):
-            for key, known in (("model", list(self.models)), ("dataset", list(self.datasets))):
-                for name in getattr(rule.when, key) or ():
-                    if name not in known:
-                        self.problem(
-                            ("rules", index, "when", key), name, "not in the catalog", f"known: {', '.join(known)}"
-                        )
-            for method in rule.when.method or ():
-                self.check_method(("rules", index, "when", "method"), method)
-        for index, artefact in enumerate(self.study.artefacts):
-            self.check_artefact(index, artefact)
-
-    def check_artefact(self, index: int, artefact: Artefact) -> None:
-        grid = self.study.grids.get(artefact.grid)
-        if grid is None:
-            known = ", ".join(self.study.grids)
-            self.problem(("artefacts", index, "grid"), artefact.grid, "no grid of that name", f"known: {known}")
-            return
-        if artefact.normalise_to and artefact.normalise_to not in grid.methods:
-            rule = f"grid {artefact.grid} does not run that method"
-            self.problem(("artefacts", index, "normalise_to"), artefact.normalise_to, rule, "add it to the grid")
-        if artefact.kind == "heatmap":
-            for key, value in (("rows", artefact.rows), ("columns", artefact.columns)):
-                if value not in grid.vary:
-                    rule = f"grid {artefact.grid} does not vary it"
-                    self.problem(("artefacts", index, key), value, rule, "name a setting under the grid's vary")
-
-    def check_method(self, where: tuple[str | int, ...], method: str) -> None:
-        try:
-            get_method(method)
-        except MethodError as error:
-            self.problem(where, method, str(error), "use one of the available ids")
-
-    def variations(self, name: str, grid: Grid) -> Iterator[Settings]:
-        """The product of a grid's `vary`, each point validated."""
-        for values in itertools.product(*grid.vary.values()):
+    def plugins(self) -> None:
+        seen: dict[Path, int] = {}
+        for index, plugin in enumerate(self.study.plugins):
+            where = ("plugins", index)
             try:
-                yield Settings.model_validate(dict(zip(grid.vary, values, strict=True)))
-            except ValidationError as error:
-                for problem in problems_of(error, Settings, ("grids", name, "vary"), self.lines):
-                    self.problem((problem.path,), problem.value, problem.rule, problem.remedy)
+                path = self.root / Path(plugin).expanduser()
+                method = load_plugin(path)
+                if path.resolve() in seen:
+                    rule = f"a plug-in is listed once; this is plugins[{seen[path.resolve()]}] too"
+                    self.parser.problem(where, plugin, rule, "remove one of them")
+                seen[path.resolve()] = index
+                del method
+            except (MethodError, OSError, ValueError, RuntimeError) as error:
+                self.parser.problem(where, plugin, str(error), "mend the plug-in or its path")
 
-    def make(
-        self, name: str, grid: Grid, model: str, dataset: str, method_id: str, varied: Settings, seed: int
-    ) -> tuple[RunSpec, dict[str, str]] | None:
-        """The spec of one point, or None after noting what is wrong with it."""
-        method = get_method(method_id)
-        where = ("grids", name)
-        settings, sources = self.resolve(grid, model, dataset, method, varied)
-        options = settings.pop("options", {})
-        relevant = {k: v for k, v in settings.items() if method.uses(k)}
-        options = self.options(method, options, where)
-        try:
-            if "rank" in relevant or "alpha" in relevant:
-                rank = relevant.get("rank", RunSpec.model_fields["rank"].default)
-                relevant["alpha"] = resolve_alpha(relevant.get("alpha", RunSpec.model_fields["alpha"].default), rank)
-            spec = RunSpec(
-                model=self.models[model].ref(), dataset=self.datasets[dataset].ref(), method=method_id,
-                options=options or {}, seed=seed, **relevant,
-            )  # fmt: skip
-        except (ValidationError, ValueError) as error:
-            found = problems_of(error, RunSpec, where, self.lines) if isinstance(error, ValidationError) else []
-            for problem in found:
-                field_name = problem.path.rpartition(".")[2]
-                remedy = f"set {field_name} under defaults, a rule or grids.{name}.set"
-                self.problem((*where, method_id, field_name), problem.value, problem.rule, remedy)
-            if not found:
-                self.problem((*where, method_id), settings, str(error), "mend the value")
-            return None
-        if options is not None and self.fits(spec, method, where):
-            return RunSpec.from_canonical(spec.canonical), {k: v for k, v in sources.items() if k in relevant}
-        return None
+    def catalogs(self) -> tuple[dict[str, ModelEntry], dict[str, DatasetEntry], list, set[tuple[str, str]]]:
+        """Both catalogs, their problems, and the pairs of entries that have none."""
+        paths = self.study.catalogs
+        models, model_problems = read_catalog(_below(self.root, paths.models), ModelEntry)
+        datasets, data_problems = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
+        lines = read_document(_below(self.root, paths.models)).lines if any(m.pretrain for m in models.values()) else {}
+        between = Parser(lines)
+        if not data_problems:
+            check_pretraining(models, datasets, between)
+        problems = [*model_problems, *between.problems, *data_problems]
+        bad = {p.path.partition(".")[0].partition("[")[0] for p in problems}
+        sound = {(m, d) for m in models for d in datasets if m not in bad and d not in bad}
+        return models, datasets, problems, sound
 
-    def resolve(
-        self, grid: Grid, model: str, dataset: str, method: Method, varied: Settings
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Settings of one point, later sources over earlier ones: defaults, rules, the grid's own, what it varies."""
-        layers: list[tuple[Settings, str]] = [(self.study.defaults, "defaults")]
-        facts = {"model": model, "dataset": dataset, "method": method.id, "lr_group": method.lr_group}
-        for rule in self.study.rules:
-            if all(facts[k] in wanted for k, wanted in rule.when if wanted is not None):
-                layers.append((rule.set, rule.source))
-        layers += [(grid.set, "grid"), (varied, "varied")]
-        values: dict[str, Any] = {}
-        sources: dict[str, str] = {}
-        for settings, source in layers:
-            given = settings.model_dump(exclude_none=True)
-            if "options" in given:
-                given["options"] = {**values.get("options", {}), **given["options"]}
-            for exclusive in (("chain_period", "chain_count"), ("chain_count", "chain_period")):
-                if exclusive[0] in given and exclusive[1] not in given:
-                    values.pop(exclusive[1], None)
-            values.update(given)
-            sources.update(dict.fromkeys(given, source))
-        return values, sources
-
-    def options(self, method: Method, values: dict[str, Any], where: tuple) -> dict[str, Any] | None:
-        """Validated options that differ from the method's defaults."""
-        try:
-            return method.parse_options(values).model_dump(exclude_defaults=True)
-        except ValidationError as error:
-            for problem in problems_of(error, method.options, (*where, method.id, "options"), self.lines):
-                self.problem((problem.path,), problem.value, problem.rule, problem.remedy)
-            return None
-
-    def fits(self, spec: RunSpec, method: Method, where: tuple) -> bool:
-        """Rules between a spec's fields, its model and its data set."""
-        before = len(self.problems)
-        entry, data = self.models[spec.model.id], self.datasets[spec.dataset.id]
-        at = (*where, method.id)
-        if method.has_factors:
-            shapes = entry.targets.get(spec.targets)
-            if shapes is None:
-                remedy = f"use one of {', '.join(entry.targets)}"
-                self.problem((*at, "targets"), spec.targets, f"{entry.id} has no target set of that name", remedy)
+    def small_enough(self) -> set[str]:
+        """Grids that are expanded. Counted before anything is: a grid of 10^9 points must not hang."""
+        total, good = 0, set()
+        for name, grid in self.study.grids.items():
+            factors = {"tasks": len(grid.tasks), "methods": len(grid.methods), "seeds": len(grid.seeds)}
+            factors |= {setting: len(values) for setting, values in grid.vary.items()}
+            count = math.prod(factors.values())
+            total += count
+            product = " x ".join(f"{n:,} {what}" for what, n in factors.items())
+            if count > MAX_POINTS:
+                rule = f"a study has at most {MAX_POINTS:,} runs; this grid has {product} = {count:,}"
+                self.parser.problem(
+                    ("grids", name), f"{count:,} runs", rule, "shorten its lists, or make several studies"
+                )
             else:
-                smallest = min(min(s.d_in, s.d_out) for s in shapes)
-                if spec.rank > smallest:
-                    rule = f"rank is larger than the smallest adapted layer of {entry.id} ({smallest})"
-                    self.problem((*at, "rank"), spec.rank, rule, f"use at most {smallest}")
-        if method.chains and (spec.chain_period is None) == (spec.chain_count is None):
-            given = (spec.chain_period, spec.chain_count)
-            rule = "a chain method needs exactly one of chain_period and chain_count"
-            self.problem((*at, "chain_period"), given, rule, "set one of them under defaults or a rule")
-        if entry.max_length is not None and spec.input_size > entry.max_length:
-            rule = f"{entry.id} reads at most {entry.max_length} tokens"
-            self.problem((*at, "input_size"), spec.input_size, rule, f"use at most {entry.max_length}")
-        if entry.modality == "image" and spec.input_size != entry.architecture.get("img_size", spec.input_size):
-            rule = f"{entry.id} reads images of {entry.architecture['img_size']} pixels"
-            self.problem((*at, "input_size"), spec.input_size, rule, f"use {entry.architecture['img_size']}")
-        size = spec.train_limit or data.sizes["train"]
-        if spec.batch_size > size:
-            rule = f"a batch is larger than the training set of {data.id} ({size})"
-            self.problem((*at, "batch_size"), spec.batch_size, rule, f"use at most {size}")
-        if self.study.execution != "default":
-            allowed = method.executions(method.parse_options(spec.options))
-            if method.has_factors and self.study.execution not in allowed:
-                rule = f"{method.id} cannot run as {self.study.execution}"
-                self.problem(("execution",), self.study.execution, rule, f"use default or {', '.join(allowed)}")
-        return len(self.problems) == before
+                good.add(name)
+        if total > MAX_POINTS and len(good) == len(self.study.grids):
+            rule = f"a study has at most {MAX_POINTS:,} runs; its grids have {total:,} together"
+            self.parser.problem(("grids",), f"{total:,} runs", rule, "make several studies")
+            return set()
+        return good
+
+    def variations(self, name: str, grid: Grid) -> Iterator[tuple[dict[str, Any], dict[str, tuple]]]:
+        """The product of a grid's `vary`: settings, and the place of each value. Broken values are left out."""
+        axes = []
+        for setting, values in grid.vary.items():
+            place = ("grids", name, "vary", setting)
+            good = [(v, (*place, i)) for i, v in enumerate(values) if not self.parser.is_broken((*place, i))]
+            axes.append([(setting, v, p) for v, p in good])
+        for point in itertools.product(*axes):
+            yield {s: v for s, v, _ in point}, {s: p for s, _, p in point}
+
+    def repeated(self, method: Method, varied: dict[str, Any], places: dict, first: dict[str, Any]) -> None:
+        """Two points of a grid that are one run, though the method uses what differs between them."""
+        differing = [s for s in varied if varied[s] != first[s]] if varied is not first else []
+        used = [s for s in differing if method.uses(s)]
+        if used:
+            where = places[used[-1]]
+            rule = f"it makes the same run as {_pairs({s: first[s] for s in used})} (method {method.id})"
+            self.parser.problem(where, varied[used[-1]], rule, "remove one of the two from the grid's vary")
+
+    def spec(
+        self, grid: str, model: ModelEntry, dataset: DatasetEntry, method: Method, settings: Resolved
+    ) -> RunSpec | None:
+        """The run's specification (of the grid's first seed), or None after noting what is wrong with it."""
+        if settings.options is None or not check_run(self.study, grid, model, dataset, method, settings, self.tally):
+            return None
+        relevant = dict(settings.relevant)
+        if "alpha" in relevant:
+            relevant["alpha"] = resolve_alpha(
+                relevant["alpha"], relevant.get("rank", RunSpec.model_fields["rank"].default)
+            )
+        seeds = self.study.grids[grid].seeds
+        try:
+            spec = RunSpec(
+                model=model.ref(), dataset=dataset.ref(), method=method.id, options=settings.options,
+                seed=seeds[0] if seeds else 0, **relevant,
+            )  # fmt: skip
+        except ValidationError as error:  # the schema is stricter than the spec: a gap in it
+            names = sorted({str(e["loc"][0]) for e in error.errors() if e["loc"]})
+            rule = f"these settings have no meaning for a run of {method.id}: {', '.join(names)}"
+            self.parser.problem(("grids", grid), method.id, rule, "mend them under defaults, a rule or the grid")
+            return None
+        return RunSpec.from_canonical(spec.canonical)  # numbers rounded as in the run id
 
 
-def _expand(grid: Grid) -> Iterator[tuple[str, str, str, int]]:
-    for task, method, seed in itertools.product(grid.tasks, grid.methods, grid.seeds):
-        model, dataset = task.split("/")
-        yield model, dataset, method, seed
+def _below(root: Path, path: str) -> Path:
+    """A path of the study: absolute, from the home folder, or below the root."""
+    try:
+        return root / Path(path).expanduser()
+    except RuntimeError:
+        return root / path
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items())

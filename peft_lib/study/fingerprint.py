@@ -19,7 +19,7 @@ NOT_NUMBERS = {"study", "results", "report", "names", "run_files"}
 
 FOR_PEOPLE = {
     "Method": {"name", "formula", "source", "html", "latex", "family", "twin", "dense_parent", "floor"},
-    "Field": {"description"},
+    "Field": {"description", "examples"},
 }
 """Call -> keywords that tables and the report show, and training does not read."""
 

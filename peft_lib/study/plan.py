@@ -9,6 +9,7 @@ from typing import Any
 from peft_lib.methods.registry import get_method, method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
+from peft_lib.study.problems import Problem
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.schema import Study
 from peft_lib.study.spec import RunSpec
@@ -37,6 +38,8 @@ class Plan:
     points: dict[str, tuple[Point, ...]]
     provenance: dict[str, dict[str, str]] = field(default_factory=dict)
     """run id -> setting -> where its value comes from."""
+    warnings: tuple[Problem, ...] = ()
+    """What is allowed and looks wrong; the callers print it."""
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:

@@ -1,75 +1,74 @@
-"""Schema of a study file (config.yaml). Unknown keys are refused; every field says what it means and its unit."""
+"""Schema of a study file (config.yaml). Unknown keys are refused; every field says what it means and its unit.
+
+`peft_lib/study/settings_page.py` makes the table of docs/study.md from the descriptions.
+"""
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field
 
-from peft_lib.study.catalogs import SAFE_ID, Frozen
+from peft_lib.study.catalogs import Frozen
+from peft_lib.study.parsing import OneOrMany, Words
 from peft_lib.study.quantities import QUANTITIES
+from peft_lib.study.types import Alpha, Caption, Id, Name, NonNegative, PathText, Positive, Scalar, Seed, Text
 
-
-def parse_number(value: Any) -> Any:
-    """Reads '1e-3.5' as 10^-3.5, the paper's notation, and '1e-3', which YAML 1.1 takes for a text."""
-    if isinstance(value, str) and (match := re.fullmatch(r"([0-9.]*)e([+-]?[0-9]+(?:\.[0-9]+)?)", value.strip())):
-        return float(match[1] or 1) * 10.0 ** float(match[2])
-    return value
-
-
-def parse_alpha(value: Any) -> Any:
-    """Reads alpha given as a multiple of the rank, in the paper's notation: r/4, r/2, r, 2r, 4r."""
-    value = parse_number(value)
-    if isinstance(value, str) and not re.fullmatch(r"([0-9]+)?r(/[0-9]+)?", value):
-        raise ValueError("alpha is a number, or a multiple of the rank written r/4, r/2, r, 2r, 4r")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Id = Annotated[str, Field(pattern=SAFE_ID, max_length=64)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-def as_list(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) or value is None else [value]
+Quantity = Literal[tuple(QUANTITIES)]  # type: ignore[valid-type]
 
 
 class Settings(Frozen):
-    """Settings of runs. Whatever a method has no use for (rank without factors, chain without links) is ignored."""
+    """Settings of runs. Whatever a method has no use for (rank without factors, chain without links) is ignored.
 
-    rank: int | None = Field(None, ge=1)
-    alpha: Annotated[Number | str | None, BeforeValidator(parse_alpha)] = Field(
-        None, description="scale numerator: number, or multiple of the rank ('2r')"
+    An absent setting is inherited; null overrides an inherited value where null has a meaning (no clipping, no limit).
+    """
+
+    rank: Annotated[int, Words("a whole number of at least 1")] | None = Field(
+        None, ge=1, description="r of every adapted place; at most the smallest place's size", examples=[8]
     )
-    scaling: Literal["alpha/r", "alpha/sqrt_r"] | None = None
-    targets: Id | None = Field(None, description="target set of the model's catalog entry: qv, all")
-    lr: Positive | None = Field(None, description="peak learning rate; 1e-3.5 means 10^-3.5")
+    alpha: Alpha | None = Field(None, description="scale numerator: number, or multiple of the rank", examples=["2r"])
+    scaling: Literal["alpha/r", "alpha/sqrt_r"] | None = Field(None, description="the factor s on every link")
+    targets: Name | None = Field(
+        None, description="target set of the model's catalog entry, e.g. qv or all", examples=["qv"]
+    )
+    lr: Positive | None = Field(None, description="peak learning rate; 1e-3.5 means 10^-3.5", examples=["1e-3"])
     head_lr_mult: Positive | None = Field(None, description="learning rate of the head, as a multiple of lr")
-    weight_decay: NonNegative | None = None
-    optimizer: Literal["adamw", "sgd"] | None = None
-    schedule: Literal["constant", "linear", "cosine"] | None = None
-    warmup_ratio: Annotated[NonNegative | None, Field(le=1)] = Field(None, description="share of all steps")
+    weight_decay: NonNegative | None = Field(None, description="decoupled weight decay per step, times lr")
+    optimizer: Literal["adamw", "sgd"] | None = Field(None, description="optimiser of all trained parameters")
+    schedule: Literal["constant", "linear", "cosine"] | None = Field(None, description="lr after the warm-up")
+    warmup_ratio: Annotated[NonNegative, Words("a number of at least 0 and below 1")] | None = Field(
+        None, lt=1, description="share of all steps in which lr rises"
+    )
     warmup_lr: NonNegative | None = Field(None, description="learning rate before the first warm-up step")
     min_lr: NonNegative | None = Field(None, description="learning rate at the end of linear and cosine schedules")
-    clip_norm: Positive | None = Field(None, description="global L2 norm of gradients; absent: no clipping")
-    epochs: int | None = Field(None, ge=1, le=10_000)
-    batch_size: int | None = Field(None, ge=1, description="effective batch, over all processes and micro-batches")
-    input_size: int | None = Field(None, ge=1, description="tokens (text) or pixels (image side)")
-    precision: Literal["fp32", "bf16"] | None = None
+    clip_norm: Positive | None = Field(None, description="global L2 norm of gradients; null: no clipping")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="passes over the training items", examples=[3])
+    batch_size: int | None = Field(
+        None, ge=1, description="effective batch, over all processes and micro-batches", examples=[32]
+    )
+    input_size: int | None = Field(None, ge=1, description="tokens (text) or pixels (image side)", examples=[64])
+    precision: Literal["fp32", "bf16"] | None = Field(None, description="arithmetic of forward and backward")
     chain_period: int | None = Field(None, ge=1, description="epochs per link; excludes chain_count")
     chain_count: int | None = Field(None, ge=1, description="number of resets spread over the run, as in the release")
     chain_spread: Literal["late", "ends"] | None = Field(None, description="how chain_count is spread")
     optimizer_reset: Literal["adapter", "all", "none"] | None = Field(
         None, description="whose optimiser state a chain reset clears"
     )
-    split_seed: Seed | None = Field(None, description="seed of seeded splits; absent: the run's seed")
+    split_seed: Seed | None = Field(None, description="seed of seeded splits; null: the run's seed")
     train_limit: int | None = Field(None, ge=1, description="first so many training items of the seeded order")
     eval_limit: int | None = Field(None, ge=1, description="so many validation and so many test items")
     selection: Literal["val_loss", "val_metric", "last"] | None = Field(None, description="which epoch is reported")
-    options: dict[str, str | int | float | bool] | None = Field(None, description="options of the method")
+    options: dict[str, Scalar] | None = Field(
+        None, description="options of the method; each goes to the methods that have it"
+    )
 
+    not_null: ClassVar[tuple[str, ...]] = ()
+    nullable: ClassVar[tuple[str, ...]] = (
+        "clip_norm", "chain_period", "chain_count", "split_seed", "train_limit", "eval_limit",
+    )  # fmt: skip
+
+
+Settings.not_null = tuple(n for n in Settings.model_fields if n not in Settings.nullable)
 
 SWEEPABLE = (
     "rank",
@@ -82,113 +81,109 @@ SWEEPABLE = (
     "epochs",
     "selection",
     "targets",
+    "clip_norm",
 )
+
+
+Names = Annotated[tuple[Name, ...], OneOrMany(), Field(min_length=1)]
 
 
 class When(Frozen):
     """Which runs a rule is for: every given key must match; a list matches any of its values."""
 
-    model: Annotated[tuple[Id, ...] | None, BeforeValidator(as_list)] = None
-    dataset: Annotated[tuple[Id, ...] | None, BeforeValidator(as_list)] = None
-    method: Annotated[tuple[Id, ...] | None, BeforeValidator(as_list)] = None
-    lr_group: Annotated[tuple[Literal["fft", "lora", "asym"], ...] | None, BeforeValidator(as_list)] = None
+    model: Names | None = Field(None, description="model ids", examples=[["minilm_l3"]])
+    dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
+    method: Names | None = Field(None, description="method ids", examples=[["lora"]])
+    lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
 
 
 class Rule(Frozen):
     """Settings for some runs; later rules win over earlier ones."""
 
-    when: When = When()
-    set: Settings
-    source: str = Field(min_length=1, description="where the values come from: paper, inferred, ours (how chosen)")
+    when: When = Field(When(), description="which runs; absent: all")
+    set: Settings = Field(description="their settings", examples=["{lr: 1e-3}"])
+    source: Text = Field(
+        description="where the values come from: paper, inferred, ours (how chosen)", examples=['"ours: how chosen"']
+    )
 
 
 class Grid(Frozen):
     """Runs: tasks x methods x seeds x the product of `vary`."""
 
-    tasks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")], ...] = Field(
-        min_length=1, description="model/dataset pairs"
+    tasks: tuple[Annotated[str, Words("a model/dataset pair of catalog ids")], ...] = Field(
+        min_length=1, description="model/dataset pairs", examples=[["vit_digits/digits"]]
     )
-    methods: tuple[Id, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(min_length=1)
-    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="setting -> values")
-    set: Settings = Settings()
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Grid":
-        for name in ("tasks", "methods", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} lists a value twice: {list(values)}")
-        for name, values in self.vary.items():
-            if name not in SWEEPABLE:
-                raise ValueError(f"vary: {name!r} cannot be varied. Use one of {', '.join(SWEEPABLE)}")
-            if not values:
-                raise ValueError(f"vary: {name} has no values")
-        return self
+    methods: tuple[Name, ...] = Field(min_length=1, description="method ids", examples=[["lora", "cla"]])
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="one run each", examples=[[12, 22]])
+    vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
+        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}"
+    )
+    set: Settings = Field(Settings(), description="settings of this grid alone; win over rules")
 
 
 class Artefact(Frozen):
     """A table or figure, as data: which grid, what along the axes, which quantity, what stands beside it."""
 
-    id: Id
-    number: str | None = Field(None, description="number in the paper, e.g. '2 / 18'")
-    kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost"]
-    grid: Id
-    title: str = Field(min_length=1)
-    caption: str = ""
-    metric: str = Field("test_metric", description="one of peft_lib/study/quantities.py")
-    cost: str = Field("cpu_s", description="quantity on the cost axis (kind cost)")
-    rows: str = Field("rank", description="setting along the rows (kind heatmap)")
-    columns: str = Field("lr", description="setting along the columns (kind heatmap)")
-    normalise_to: Id | None = Field(None, description="method whose value each row is divided by")
+    id: Id = Field(description="file name of the table", examples=["table2"])
+    number: Text | None = Field(None, description="number in the paper, e.g. '2 / 18'", examples=['"2 / 18"'])
+    kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost"] = Field(
+        description="what it shows"
+    )
+    grid: Name = Field(description="grid whose runs it shows", examples=["main"])
+    title: Text = Field(description="heading", examples=["Performance"])
+    caption: Caption = Field("", description="one paragraph below the title")
+    metric: Quantity = Field("test_metric", description="quantity shown (peft_lib/study/quantities.py)")
+    cost: Quantity = Field("cpu_s", description="quantity on the cost axis")
+    rows: Name = Field("rank", description="setting along the rows")
+    columns: Name = Field("lr", description="setting along the columns")
+    normalise_to: Name | None = Field(None, description="method whose value each row is divided by")
     change_vs_best: bool = Field(False, description="sparse methods: change against the row's best, in percent")
     highlight: int = Field(3, ge=0, le=3, description="how many best values of a row are marked")
-    published: str | None = Field(None, description="file of reports/reference with the paper's values")
+    published: Name | None = Field(None, description="file of reports/reference with the paper's values")
 
-    @model_validator(mode="after")
-    def _known(self) -> "Artefact":
-        for name in (self.metric, self.cost):
-            if name not in QUANTITIES:
-                raise ValueError(f"unknown quantity {name!r}. Use one of {', '.join(QUANTITIES)}")
-        return self
+    uses: ClassVar[dict[str, tuple[str, ...]]] = {
+        "methods": ("metric", "normalise_to", "change_vs_best", "highlight", "published"),
+        "efficiency": ("normalise_to", "highlight", "published"),
+        "parameters": ("published",),
+        "hyperparameters": ("published",),
+        "heatmap": ("metric", "rows", "columns", "highlight", "published"),
+        "curves": (),
+        "cost": ("metric", "cost", "highlight"),
+    }
+    """Kind -> what it reads beside id, number, kind, grid, title and caption."""
 
 
 class Catalogs(Frozen):
     """Files with the models and data sets that a study may name, relative to the repository root."""
 
-    models: str = "config/models.yaml"
-    datasets: str = "config/datasets.yaml"
+    models: PathText = Field("config/models.yaml", description="model catalog")
+    datasets: PathText = Field("config/datasets.yaml", description="data set catalog")
 
 
 class Study(Frozen):
     """A study file."""
 
-    id: Id
-    title: str = Field(min_length=1)
-    question: str = Field(min_length=1, description="the study in one sentence; opens the report")
-    schema_version: Literal[1] = 1
-    catalogs: Catalogs = Catalogs()
-    plugins: tuple[str, ...] = Field((), description="Python files with further methods")
+    id: Id = Field(description="names results/tables/<id> and reports/<id>", examples=["my_study"])
+    title: Text = Field(description="heading of the report", examples=['"My study"'])
+    question: Text = Field(description="the study in one sentence; opens the report", examples=['"Does it work?"'])
+    schema_version: Literal[1] = Field(1, description="version of this schema")
+    catalogs: Catalogs = Field(Catalogs(), description="files of models and data sets")
+    plugins: tuple[PathText, ...] = Field((), description="Python files with further methods")
     threads: int = Field(
         1, ge=1, le=64, description="processor threads of a run: bits depend on it, so the study fixes it"
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where runs compute")
     processes: int = Field(1, ge=1, le=64, description="Accelerate processes of a run")
     micro_batch: int | None = Field(None, ge=1, description="largest batch that one forward pass may take")
     deterministic: bool = Field(True, description="bitwise repeatable kernels on CUDA, at their cost")
     keep: Literal["selected", "both", "none"] = Field("selected", description="which delta a run keeps")
-    execution: Literal["default", "dense", "gather", "inplace"] = "default"
-    defaults: Settings = Settings()
-    rules: tuple[Rule, ...] = ()
-    grids: dict[Id, Grid] = Field(min_length=1)
-    artefacts: tuple[Artefact, ...] = ()
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Study":
-        ids = [a.id for a in self.artefacts]
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"artefacts: ids must differ, found {sorted({i for i in ids if ids.count(i) > 1})} twice")
-        return self
+    execution: Literal["default", "dense", "gather", "inplace"] = Field(
+        "default", description="how adapted layers compute"
+    )
+    defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
+    rules: tuple[Rule, ...] = Field((), description="settings of some runs")
+    grids: dict[Id, Grid] = Field(min_length=1, description="name -> runs", examples=["{main: {...}}"])
+    artefacts: tuple[Artefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
 
 
 def resolve_alpha(alpha: float | str, rank: int) -> float:

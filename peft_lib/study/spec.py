@@ -64,6 +64,10 @@ class RunSpec(Frozen):
         """Where the run lives below results/runs."""
         return f"{self.model.id}/{self.dataset.id}/{self.method}/{self.run_id}"
 
+    def with_seed(self, seed: int) -> "RunSpec":
+        """The same run with another seed, without validating anew what has been validated."""
+        return RunSpec.model_construct(**{**dict(self), "seed": seed})
+
     @classmethod
     def from_canonical(cls, text: str) -> "RunSpec":
         """Inverse of `canonical` (numbers as rounded there, which is what runs are given)."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from peft_lib.methods.registry import get_method
+from peft_lib.methods.registry import available, get_method
 from peft_lib.results.artefacts.parameters import counts
 from peft_lib.run_files import EPOCHS, PREDICTIONS, RESULT, write_rows
 from peft_lib.study.expand import plan_study
@@ -25,38 +25,38 @@ FINGERPRINT = "f" * 16
 MODELS = {
     "minilm_l3": {
         "name": "MiniLM-L3", "license": "Apache-2.0", "backbone": "bert", "modality": "text",
-        "source": "package:x/model",
+        "source": "package:x/model", "revision": "1",
         "hidden": 384, "parameters": 17_389_824, "head_parameters": 147_840, "max_length": 512,
         "targets": {"qv": [{"module": "query", "d_in": 384, "d_out": 384, "count": 3},
                            {"module": "value", "d_in": 384, "d_out": 384, "count": 3}]},
     },
     "vit_digits": {
-        "name": "ViT (digits)", "license": "MIT", "backbone": "vit", "modality": "image", "source": "pretrain:vit",
+        "name": "ViT (digits)", "license": "MIT", "backbone": "timm_vit", "modality": "image", "source": "package:x/vit", "revision": "1",
         "architecture": {"img_size": 32}, "hidden": 96, "parameters": 460_000, "head_parameters": 0,
         "targets": {"qv": [{"module": "qkv", "d_in": 96, "d_out": 96, "count": 8}]},
     },
     "roberta_base": {
-        "name": "RoBERTa-Base", "license": "MIT", "backbone": "roberta", "modality": "text",
-        "source": "hub:roberta-base",
+        "name": "RoBERTa-Base", "license": "MIT", "backbone": "bert", "modality": "text",
+        "source": "package:x/roberta", "revision": "1",
         "hidden": 768, "parameters": 124_055_040, "head_parameters": 590_592, "max_length": 512,
         "targets": {"qv": [{"module": "query", "d_in": 768, "d_out": 768, "count": 24}]},
     },
 }  # fmt: skip
 DATASETS = {
     "clutrr_gen": {
-        "name": "CLUTRR (generated)", "license": "MIT", "loader": "clutrr", "modality": "text",
-        "source": "generated:clutrr",
+        "name": "CLUTRR (generated)", "license": "MIT", "loader": "clutrr_stories", "modality": "text",
+        "source": "generated:clutrr", "revision": "1",
         "num_labels": 18, "sizes": {"train": 2000, "validation": 400, "test": 500},
         "description": "Kinship from a story.",
     },
     "digits": {
         "name": "Digits", "license": "BSD-3-Clause", "loader": "digits", "modality": "image",
-        "source": "sklearn:digits",
+        "source": "sklearn:digits", "revision": "1",
         "num_labels": 10, "sizes": {"train": 1200, "validation": 200, "test": 397},
         "description": "Handwritten digits.",
     },
     "mrpc": {
-        "name": "MRPC", "license": "unknown", "loader": "mrpc", "modality": "text", "source": "hub:glue",
+        "name": "MRPC", "license": "unknown", "loader": "clutrr_stories", "modality": "text", "source": "hub:glue", "revision": "1",
         "num_labels": 2, "sizes": {"train": 3668, "validation": 408, "test": 1725}, "description": "Paraphrases.",
     },
 }  # fmt: skip
@@ -108,12 +108,27 @@ def study(**changes: Any) -> dict[str, Any]:
 
 def make_plan(root: Path, data: dict[str, Any] | None = None) -> Plan:
     """Writes catalogs and study below `root` and plans it. Fingerprints are fixed: they have their own tests."""
-    data = study() if data is None else data
+    data = with_matching_rules(study() if data is None else data)
     root.mkdir(parents=True, exist_ok=True)
     (root / "models.yaml").write_text(yaml.safe_dump(MODELS))
     (root / "datasets.yaml").write_text(yaml.safe_dump(DATASETS))
     (root / "study.json").write_text(json.dumps(data))
     return plan_study(data, root)
+
+
+def with_matching_rules(data: dict[str, Any]) -> dict[str, Any]:
+    """The study without rules for runs that it does not have: planning refuses them, and tests narrow the grids."""
+    pairs = [
+        (*task.split("/"), method)
+        for g in data["grids"].values() for task in g["tasks"] for method in g["methods"] if method in available()
+    ]  # fmt: skip
+
+    def matches(when: dict[str, Any], model: str, dataset: str, method: str) -> bool:
+        facts = {"model": model, "dataset": dataset, "method": method, "lr_group": get_method(method).lr_group}
+        return all(facts[k] in (v if isinstance(v, list) else [v]) for k, v in when.items())
+
+    rules = [r for r in data.get("rules", []) if any(matches(r.get("when", {}), *pair) for pair in pairs)]
+    return {**data, "rules": rules}
 
 
 def result(spec: RunSpec, plan: Plan, **changes: Any) -> dict[str, Any]:

@@ -32,7 +32,8 @@ tiny:
   license: none
   backbone: timm_vit
   modality: image
-  source: package:tiny
+  source: package:tiny/model
+  revision: "1"
   hidden: 8
   parameters: 100
   head_parameters: 0
@@ -46,6 +47,7 @@ toy:
   loader: digits
   modality: image
   source: generated:toy
+  revision: "1"
   num_labels: 3
   sizes: {train: 64, validation: 16, test: 16}
   description: Nothing.
@@ -184,7 +186,7 @@ def test_its_options_are_part_of_the_run(folder: Path):
     assert {spec.method: spec.options for spec in shifted.runs.values()} == {"cla": {}, "strided_cla": {"offset": 1}}
     assert len(plain.runs.keys() & shifted.runs.keys()) == 1  # cla's
     rule["set"]["options"] = {"offset": -1}
-    with pytest.raises(StudyError, match=r"strided_cla\.options\.offset"):
+    with pytest.raises(StudyError, match=r"rules\[0\]\.set\.options\.offset[^§]*of at least 0"):
         plan(folder, rules=[rule])
 
 

@@ -71,13 +71,13 @@ def test_a_spec_of_another_version_is_refused() -> None:
 def test_settings_without_effect_do_not_split_runs() -> None:
     """Full fine-tuning has no rank: a rank ablation trains it once."""
     grid = {"tasks": ["vit_tiny_test/digits"], "methods": ["fft", "lora"], "seeds": [0], "vary": {"rank": [2, 4, 8]}}
-    plan = tiny_plan(grids={"main": grid})
+    plan = tiny_plan(grids={"main": grid}, artefacts=[])
     methods = [spec.method for spec in plan.runs.values()]
     assert methods.count("fft") == 1 and methods.count("lora") == 3
 
 
 def test_grids_share_runs() -> None:
     grid = {"tasks": ["vit_tiny_test/digits"], "methods": ["lora"], "seeds": [0, 1]}
-    plan = tiny_plan(grids={"main": grid, "again": grid})
+    plan = tiny_plan(grids={"main": grid, "again": grid}, artefacts=[])
     assert len(plan.runs) == 2
     assert [p.run_id for p in plan.points["main"]] == [p.run_id for p in plan.points["again"]]

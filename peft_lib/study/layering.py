@@ -1,0 +1,162 @@
+"""Where a run's settings come from: the method's default, the study's defaults, rules, the grid's own, what it varies.
+
+Later layers win. Each setting keeps the place that set it, so that a problem is reported there, and its source, which the
+hyper-parameter table shows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ValidationError
+
+from peft_lib.methods.method import Method
+from peft_lib.names import near_names
+from peft_lib.study.checks import Tally
+from peft_lib.study.parsing import explain
+from peft_lib.study.problems import Location
+from peft_lib.study.schema import Rule, Settings, Study
+from peft_lib.study.spec import RunSpec
+
+EXCLUSIVE = {"chain_period": "chain_count", "chain_count": "chain_period"}
+
+
+@dataclass
+class Resolved:
+    """Settings of one point of a grid; `options` is None where they are wrong."""
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+    places: dict[str, Location]
+    relevant: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] | None = None
+
+
+@dataclass
+class Layer:
+    given: dict[str, Any]
+    source: str
+    place: Location
+
+
+class Layering:
+    """Resolves settings, and keeps which rule matched which methods, for the checks of what is of no use."""
+
+    def __init__(self, study: Study, tally: Tally):
+        self.study, self.tally = study, tally
+        self.defaults = _layer(study.defaults, "defaults", ("defaults",))
+        self.rules = [_layer(rule.set, rule.source or "", ("rules", i, "set")) for i, rule in enumerate(study.rules)]
+        self.grids = {name: _layer(grid.set, "grid", ("grids", name, "set")) for name, grid in study.grids.items()}
+        self.matched: dict[int, dict[str, Method]] = {i: {} for i in range(len(study.rules))}
+        self.methods: dict[str, Method] = {}
+        self.by_grid: dict[str, dict[str, Method]] = {name: {} for name in study.grids}
+        self.winners: set[Location] = set()
+        self._fixed: dict[tuple[str, str, str, str], list[Layer]] = {}
+        self._options: dict[tuple[str, str], dict[str, Any] | None] = {}
+
+    def note(self, grid: str, model: str, dataset: str, method: Method) -> None:
+        """Remembers that a grid has this combination."""
+        self.methods[method.id] = self.by_grid[grid][method.id] = method
+        layers = [self.defaults]
+        for index, rule in enumerate(self.study.rules):
+            if _matches(rule, model, dataset, method):
+                self.matched[index][method.id] = method
+                layers.append(self.rules[index])
+        self._fixed[grid, model, dataset, method.id] = [*layers, self.grids[grid]]
+
+    def resolve(
+        self,
+        grid: str,
+        model: str,
+        dataset: str,
+        method: Method,
+        varied: Mapping[str, Any],
+        places: dict[str, Location],
+    ) -> Resolved:
+        """Settings of one point, later layers over earlier ones."""
+        result = Resolved({}, {}, {})
+        options: dict[str, Any] = {}
+        if method.default_lr is not None:
+            result.values["lr"], result.sources["lr"] = method.default_lr, "the method's default"
+        for layer in self._fixed[grid, model, dataset, method.id]:
+            _put(result, layer.given, layer.source, {k: (*layer.place, k) for k in layer.given})
+            for key, value in (layer.given.get("options") or {}).items():
+                if key in method.options.model_fields:
+                    options[key] = value
+                    result.places[f"options.{key}"] = (*layer.place, "options", key)
+        _put(result, varied, "varied", places)
+        result.values.pop("options", None)
+        result.relevant = {k: v for k, v in result.values.items() if method.uses(k)}
+        if method.uses("alpha"):
+            result.relevant.setdefault("alpha", RunSpec.model_fields["alpha"].default)
+        result.options = self.options(method, options, result)
+        result.sources = {
+            k: s for k, s in result.sources.items() if k in result.relevant or (k == "options" and options)
+        }
+        self.winners |= {p[:2] for k, p in result.places.items() if k in result.relevant or k.startswith("options.")}
+        return result
+
+    def options(self, method: Method, values: dict[str, Any], result: Resolved) -> dict[str, Any] | None:
+        """Validated options that differ from the method's defaults; None after noting what is wrong."""
+        key = (method.id, repr(sorted(values.items(), key=lambda item: item[0])))
+        if key not in self._options or self._options[key] is None:
+            self._options[key] = self._parse(method, values, result)
+        return self._options[key]
+
+    def _parse(self, method: Method, values: dict[str, Any], result: Resolved) -> dict[str, Any] | None:
+        try:
+            method.options.model_validate(values, strict=True)
+            return method.parse_options(values).model_dump(exclude_defaults=True)
+        except ValidationError as error:
+            for item in error.errors(include_url=False):
+                name = str(item["loc"][0]) if item["loc"] else next(iter(values), "")
+                where = result.places.get(f"options.{name}", ("defaults", "options"))
+                rule, remedy = _option_words(method.options, name, item, values)
+                self.tally.refuse(where, f"option {name}", values.get(name), rule, remedy, method.id)
+        except Exception as error:  # noqa: BLE001 - a plug-in's own validator may raise anything
+            where = next((p for k, p in result.places.items() if k.startswith("options.")), ("defaults",))
+            rule = f"the options of {method.id} are refused by its file: {type(error).__name__}: {error}"
+            self.tally.refuse(where, "options", values, rule, "mend the options, or the method's file", method.id)
+        return None
+
+
+def _option_words(options: type[BaseModel], name: str, item: Any, values: dict[str, Any]) -> tuple[str, str]:
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"]), "mend the options under `options:`"
+    info = options.model_fields.get(name)
+    if item["type"] == "missing" or info is None:
+        return f"the method needs the option {name}", f"add options: {{{name}: ...}} in a rule for the method"
+    return explain(name, Annotated[info.annotation, *info.metadata, info], values.get(name))
+
+
+def _put(result: Resolved, given: Mapping[str, Any], source: str, places: Mapping[str, Location]) -> None:
+    for one, other in EXCLUSIVE.items():
+        if given.get(one) is not None and other not in given:
+            result.values.pop(other, None)
+    result.values.update(given)
+    for key in given:
+        result.sources[key] = source
+        result.places[key] = places[key]
+
+
+def _layer(settings: Settings, source: str, place: Location) -> Layer:
+    """What a layer says: null too, which overrides an inherited value."""
+    return Layer(
+        {k: getattr(settings, k) for k in Settings.model_fields if k in settings.model_fields_set}, source, place
+    )
+
+
+def _matches(rule: Rule, model: str, dataset: str, method: Method) -> bool:
+    facts = {"model": model, "dataset": dataset, "method": method.id, "lr_group": method.lr_group}
+    return all(value in (wanted := getattr(rule.when, key)) for key, value in facts.items() if getattr(rule.when, key))
+
+
+def unknown_options(layer: Layer, methods: Mapping[str, Method], tally: Tally) -> None:
+    """Options that no method has to which the layer applies."""
+    known = sorted({name for m in methods.values() for name in m.options.model_fields})
+    for key, value in (layer.given.get("options") or {}).items():
+        if key not in known:
+            near = near_names(key, known)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"their options: {', '.join(known) or 'none'}"
+            who = ", ".join(methods) if len(methods) <= 5 else f"the {len(methods)} methods it is for"
+            tally.parser.problem((*layer.place, "options", key), value, f"unknown option: none of {who} has it", remedy)

@@ -1,0 +1,306 @@
+"""From data to records, part by part: what is good is kept and every problem noted, in words of our own.
+
+A record (a pydantic model) is read field by field with strict types; a field that is wrong is left out and its location
+remembered, so that later checks can go on with the rest and stay silent about what hangs on it.
+"""
+
+import re
+import types
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import annotated_types as at
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from peft_lib.names import near_names
+from peft_lib.study.problems import ABSENT, Lines, Location, Problem, problem_at, strange_characters
+
+M = TypeVar("M", bound=BaseModel)
+YAML_BOOLEANS = "YAML 1.1 reads on, off, yes and no as true and false"
+
+
+class Refused(ValueError):
+    """Raised by a validator: the rule in words, and the remedy."""
+
+    def __init__(self, rule: str, remedy: str):
+        super().__init__(rule)
+        self.remedy = remedy
+
+
+class Words(str):
+    """Metadata of a type: what it allows, in words ('a number above 0')."""
+
+
+class Parser:
+    """Reads records and collects problems. `broken`: locations whose value could not be used."""
+
+    def __init__(self, lines: Lines, problems: Iterable[Problem] = (), broken: Iterable[Location] = ()):
+        self.lines, self.problems, self.broken = lines, list(problems), set(broken)
+
+    def problem(self, location: Location, value: object, rule: str, remedy: str) -> None:
+        """Notes a problem, unless what stands there (or around it) has one already."""
+        if not self.is_broken(location):
+            self.problems.append(problem_at(location, value, rule, remedy, self.lines))
+        self.broken.add(location)
+
+    def is_broken(self, location: Location) -> bool:
+        return any(location[:length] in self.broken for length in range(len(location) + 1))
+
+    def model(self, kind: type[M], data: Any, location: Location, **known: Any) -> M:
+        """The record; fields that are absent or wrong have their default, or an empty value if they are required."""
+        if not isinstance(data, dict):
+            keys = ", ".join(k for k, f in kind.model_fields.items() if f.is_required()) or next(
+                iter(kind.model_fields)
+            )
+            self.problem(location, data, f"{_name(location)} is a mapping", f"write {keys}: ... below it")
+            data = {}
+        values: dict[str, Any] = dict(known)
+        not_null = getattr(kind, "not_null", ())
+        for key, value in data.items():
+            info = kind.model_fields.get(key)
+            place = (*location, key)
+            if info is None or key in known:
+                self.unknown(place, key, [n for n in kind.model_fields if n not in known])
+            elif value is None and key in not_null:
+                remedy = f"leave the line out to inherit {key}, or write a value, e.g. {key}: {example(info)}"
+                self.problem(place, None, f"{key} cannot be null; it is {words_of(info)}", remedy)
+            else:
+                read = self.value(Annotated[info.annotation, *info.metadata, info], value, place)
+                if place not in self.broken or read is not ABSENT:
+                    values[key] = read
+        for key, info in kind.model_fields.items():
+            if key not in values and info.is_required():
+                if key not in data:
+                    where = f" of {_name(location)}" if location else ""
+                    rule, remedy = f"{key}{where} is missing: it is {words_of(info)}", f"add {key}: {example(info)}"
+                    self.problem((*location, key), ABSENT, rule, remedy)
+                values[key] = _empty(info.annotation)
+        return kind.model_construct(_fields_set={k for k in values if k in data or k in known}, **values)
+
+    def unknown(self, location: Location, key: str, known: list[str]) -> None:
+        near = near_names(key, known)
+        odd = strange_characters(key)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known) or 'none'}"
+        self.problem(location, key, f"unknown key{f' ({odd})' if odd else ''}", remedy)
+
+    def value(self, annotation: Any, value: Any, location: Location) -> Any:
+        """A value of a type; ABSENT, with the problem noted, if it is of another."""
+        kind, metadata = _unwrap(annotation)
+        if value is None and _optional(annotation):
+            return None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return self.model(kind, value, location)
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+            return self.items(kind, metadata, arguments[0], value, location)
+        if origin is dict:
+            return self.mapping(kind, metadata, arguments, value, location)
+        if isinstance(value, list):
+            value = tuple(value)
+        try:
+            return _adapter(annotation).validate_python(value, strict=True)
+        except ValidationError as error:
+            self.refuse(error, annotation, value, location)
+        except (OverflowError, RecursionError) as error:
+            self.problem(location, value, f"{_name(location)} is {describe(annotation)} ({error})", "use another value")
+        return ABSENT
+
+    def items(self, kind: Any, metadata: tuple, item: Any, value: Any, location: Location) -> Any:
+        if not isinstance(value, (list, tuple)):
+            if any(isinstance(m, OneOrMany) for m in metadata):
+                value = [value]
+            else:
+                wrong = isinstance(value, dict)
+                remedy = "write a list: a line starting with '- ' for each" if wrong else f"write [{_plainly(value)}]"
+                self.problem(location, value, f"{_name(location)} is a list", remedy)
+                return ()
+        if not value and any(isinstance(m, at.MinLen) and m.min_length for m in metadata):
+            remedy = f"write at least one, e.g. [{example_of(item)}]"
+            self.problem(location, [], f"{_name(location)} is a list of at least one", remedy)
+            return ()
+        single = len(value) == 1 and (*location, 0) not in self.lines and location in self.lines
+        read = [self.value(item, v, location if single else (*location, i)) for i, v in enumerate(value)]
+        return tuple(v for v in read if v is not ABSENT)
+
+    def mapping(self, kind: Any, metadata: tuple, arguments: tuple, value: Any, location: Location) -> Any:
+        if not isinstance(value, dict):
+            self.problem(location, value, f"{_name(location)} is a mapping", "write name: value below it")
+            return {}
+        if not value and any(isinstance(m, at.MinLen) and m.min_length for m in metadata):
+            self.problem(location, {}, f"{_name(location)} needs at least one entry", "add one: docs/study.md shows it")
+            return {}
+        read: dict[Any, Any] = {}
+        for key, item in value.items():
+            place = (*location, key)
+            self.value(arguments[0], key, place)
+            made = self.value(arguments[1], item, place)
+            if made is not ABSENT and isinstance(key, str):
+                read[key] = made
+        return read
+
+    def refuse(self, error: ValidationError, annotation: Any, value: Any, location: Location) -> None:
+        """One problem for a value of a wrong kind, however many branches of a union it failed."""
+        own = next((e["ctx"]["error"] for e in error.errors(include_url=False) if e["type"] == "value_error"), None)
+        if isinstance(own, ValueError):
+            remedy = own.remedy if isinstance(own, Refused) else f"use e.g. {example_of(annotation)}"
+            self.problem(location, value, str(own), remedy)
+            return
+        rule, remedy = explain(_name(location), annotation, value)
+        self.problem(location, value, rule, remedy)
+
+
+class OneOrMany:
+    """Metadata of a list that may be written as its only value."""
+
+
+def explain(name: str, annotation: Any, value: Any) -> tuple[str, str]:
+    """Rule and remedy for a value that is not of a type."""
+    words, sample = describe(annotation), example_of(annotation)
+    rule, remedy = f"{name} is {words}", f"for example {name}: {sample}"
+    base, metadata = _unwrap(annotation)
+    choices = [str(c) for c in get_args(base)] if get_origin(base) is Literal else []
+    wants_number, wants_text = base in (int, float), base is str
+    if isinstance(value, bool) and base is not bool:
+        rule += f", not {'true' if value else 'false'}; {YAML_BOOLEANS}"
+        remedy = remedy if wants_number else f"put the text in quotes; {remedy}"
+    elif value is None:
+        rule += ", not null (an empty value is null too)"
+    elif choices:
+        near = near_names(value, choices, count=1)
+        remedy = f"did you mean {near[0]}?" if near else f"use {choices[0]}"
+    elif wants_number and isinstance(value, str):
+        rule += ", this is a text"
+        if re.fullmatch(r"\s*[-+]?[0-9.]+\s*", value):
+            remedy = f"write it without quotes: {name}: {value.strip()}"
+        elif base is int and (match := re.fullmatch(r"([0-9]+)[eE]\+?([0-9]{1,2})", value)):
+            remedy = f"write it out: {name}: {int(match[1]) * 10 ** int(match[2])}"
+    elif base is int and isinstance(value, float):
+        rule += ", without a decimal point"
+        remedy = (
+            f"write {name}: {int(value)}" if value == value and abs(value) < 1e9 and value == int(value) else remedy
+        )
+    elif base is bool:
+        remedy = f"write {name}: true or {name}: false, without quotes"
+    elif wants_text and isinstance(value, (int, float)):
+        rule, remedy = f"{rule}, this is a number", f'put it in quotes: {name}: "{value}"'
+    return rule, remedy
+
+
+def describe(annotation: Any) -> str:
+    """A type in words: 'a whole number of at least 1'."""
+    kind, metadata = _unwrap(annotation)
+    said = next((m for m in reversed(metadata) if isinstance(m, Words)), None)
+    if said is not None:
+        return str(said)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _listed([str(a) for a in arguments])
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(Annotated[a, *metadata] if metadata else a) for a in arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        one = " (or a single one)" if any(isinstance(m, OneOrMany) for m in metadata) else ""
+        return f"a list{one}; each is {describe(arguments[0])}"
+    if origin is tuple:
+        return f"a list of {len(arguments)}, each {describe(arguments[0])}"
+    if origin is dict:
+        return f"a mapping; each value is {describe(arguments[1])}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "a mapping"
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kind, "any value")
+    return words + _bounds(metadata)
+
+
+def words_of(info: FieldInfo) -> str:
+    return describe(Annotated[info.annotation, *info.metadata])
+
+
+def example(info: FieldInfo) -> str:
+    return example_of(Annotated[info.annotation, *info.metadata, info])
+
+
+def example_of(annotation: Any) -> str:
+    """A value of the type, as one writes it."""
+    kind, metadata = _unwrap(annotation)
+    given = next((m.examples for m in reversed(metadata) if isinstance(m, FieldInfo) and m.examples), None)
+    if given:
+        return _plainly(given[0])
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return str(arguments[0])
+    if origin in (Union, types.UnionType):
+        return example_of(arguments[0])
+    if origin is tuple:
+        return f"[{example_of(arguments[0])}]"
+    if origin is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return "{...}"
+    low = max([m.ge for m in metadata if isinstance(m, at.Ge)] or [1])
+    return {int: str(low), float: "0.1", bool: "true"}.get(kind, "some_text")
+
+
+def _plainly(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"[{', '.join(map(_plainly, value))}]" if isinstance(value, list) else str(value)
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    low = high = ""
+    for m in metadata:
+        if isinstance(m, at.Ge):
+            low = f"of at least {m.ge:,}"
+        elif isinstance(m, at.Gt):
+            low = f"above {m.gt:,}"
+        elif isinstance(m, at.Le):
+            high = f"at most {m.le:,}"
+        elif isinstance(m, at.Lt):
+            high = f"below {m.lt:,}"
+    return "".join(f" {part}" for part in (low, f"{'and ' if low else 'of '}{high}" if high else "") if part)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type without Annotated and None, and all metadata on the way (that of Field too), innermost first."""
+    metadata: tuple[Any, ...] = ()
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation, *more = get_args(annotation)
+            flat = [x for m in more for x in ((*m.metadata, m) if isinstance(m, FieldInfo) else (m,))]
+            metadata = (*flat, *metadata)
+        elif get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation):
+            rest = [a for a in get_args(annotation) if a is not type(None)]
+            if len(rest) > 1:
+                return Union[tuple(rest)], metadata  # noqa: UP007 - made at run time
+            annotation = rest[0]
+        else:
+            return annotation, metadata
+
+
+def _optional(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _optional(get_args(annotation)[0])
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def _empty(annotation: Any) -> Any:
+    kind, _ = _unwrap(annotation)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_construct()
+    return {tuple: (), dict: {}}.get(get_origin(kind))
+
+
+def _name(location: Location) -> str:
+    """The last name of a location: grids.main.seeds[2] -> seeds[2]."""
+    index = next((i for i in range(len(location) - 1, -1, -1) if isinstance(location[i], str)), None)
+    if index is None:
+        return "the file" if not location else "the entry"
+    return str(location[index]) + "".join(f"[{part}]" for part in location[index + 1 :])
