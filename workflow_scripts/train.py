@@ -8,6 +8,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from peft_lib.study.problems import Problem, StudyError
+from workflow_scripts.errors import entry_of, run
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -44,9 +47,9 @@ def from_study(options: argparse.Namespace) -> None:
     plan = plan_file(options.study)
     fitting = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
     if len(fitting) != 1:
-        raise SystemExit(
-            f"--run {options.run!r} fits {len(fitting)} of the {len(plan.runs)} runs of {options.study}: {fitting[:5]}"
-        )
+        rule = f"it must fit one run of {options.study}; it fits {len(fitting)} of {len(plan.runs)}"
+        remedy = f"use one of {', '.join((fitting or list(plan.runs))[:5])}"
+        raise StudyError([Problem("--run", options.run, rule, remedy)], "command line")
     passed = train_arguments(plan, fitting[0])
     sys.argv = [sys.argv[0], *passed, *(["--out", options.out] if options.out else [])]
 
@@ -64,7 +67,12 @@ def main() -> None:
     from peft_lib.study.spec import RunSpec
     from peft_lib.training.run import Execution, Inputs, train
 
-    spec = RunSpec.from_canonical(options.spec)
+    try:
+        spec = RunSpec.from_canonical(options.spec)
+    except ValueError as error:
+        rule = "it must be canonical JSON of a specification"
+        problem = Problem("--spec", options.spec, rule, f"take it from a spec.json ({str(error).splitlines()[0]})")
+        raise StudyError([problem], "command line") from error
     if options.processes == 1 or os.environ.get("RANK") == "0":  # one line an attempt: the log is appended to
         print(
             f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {socket.gethostname()} pid {os.getpid()} "
@@ -73,13 +81,14 @@ def main() -> None:
     for plugin in options.plugin:
         load_plugin(plugin)
     resources = Path(options.resources)
+    starter = "train" if options.processes == 1 else "launch"
     inputs = Inputs(
-        model=load_models(options.models)[spec.model.id],
-        dataset=load_datasets(options.datasets)[spec.dataset.id],
+        model=entry_of(load_models(options.models), spec.model.id, options.models),
+        dataset=entry_of(load_datasets(options.datasets), spec.dataset.id, options.datasets),
         model_dir=resources / "models" / spec.model.id,
         prepared_dir=resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
         fingerprint=options.fingerprint,
-        command=shlex.join(["python", "-m", "workflow_scripts.train", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", f"workflow_scripts.{starter}", *sys.argv[1:]]),
     )
     execution = Execution(
         layers=options.execution, device=options.device, threads=options.threads, processes=options.processes,
@@ -90,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))
