@@ -75,7 +75,7 @@ def interval(
     range in 3 of 4 cases and more; 89 % at worst, with 3 seeds of a mean of 99.7 % on 400 items, where often all seeds
     score the same. Positive, log-normal values: 95 % at a coefficient of variation of 0.3.
 
-    Sources: N. Lumley's `svyciprop(method="logit")` and Korn and Graubard, Survey Methodology 24 (1998) 193-201, for
+    Sources: T. Lumley's `svyciprop(method="logit")` and Korn and Graubard, Survey Methodology 24 (1998) 193-201, for
     proportions; R. A. Fisher, Metron 1 (1921) 3-32, for correlations; Meeker and Escobar, Statistical Methods for
     Reliability Data (1998), chapter 7, for positive quantities. Raises ValueError below two seeds and for an upper bound
     without a lower one.
