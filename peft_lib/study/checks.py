@@ -10,7 +10,7 @@ from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Location, Problem, problem_at, strange_characters
+from peft_lib.study.problems import ABSENT, Location, Problem, problem_at, strange_characters
 from peft_lib.study.schema import SWEEPABLE, Artefact, Grid, Study
 from peft_lib.study.spec import RunSpec
 
@@ -49,10 +49,15 @@ class Tally:
 
     def tell(self) -> None:
         for (where, _), (value, rules, remedy, who) in self._refused.items():
-            self.parser.problem(where, value, f"{'; '.join(rules)} ({_few(list(who))})", remedy)
+            self.parser.problem(where, value, _whole(list(rules), list(who)), remedy)
         for (where, _), (value, rules, remedy, who) in self._warned.items():
-            rule = f"{'; '.join(rules)} ({_few(list(who))})"
-            self.warnings.append(problem_at(where, value, rule, remedy, self.parser.lines))
+            self.warnings.append(problem_at(where, value, _whole(list(rules), list(who)), remedy, self.parser.lines))
+
+
+def _whole(rules: list[str], who: list[str]) -> str:
+    """The rule as it was violated, and by whom if that is not said already."""
+    text = "; ".join(rules[:3]) + ("; ..." if len(rules) > 3 else "")
+    return text if all(name in text for name in who) else f"{text} ({_few(who)})"
 
 
 def _few(names: list[str]) -> str:
@@ -98,13 +103,13 @@ def check_names(names: Names) -> tuple[dict[str, list[tuple[str, str]]], dict[st
         for key in ("tasks", "methods", "seeds"):
             _distinct(parser, names.data, ("grids", name, key), getattr(grid, key))
         tasks[name] = list(dict.fromkeys(tasks[name]))
-    for index, rule in enumerate(study.rules):
-        _when(names, index, rule)
-        if not rule.set.model_fields_set and not parser.is_broken(("rules", index, "set")):
-            if not _broken_below(parser, ("rules", index, "set")):
-                parser.problem(
-                    ("rules", index, "set"), {}, "a rule sets at least one setting", "add one, or remove the rule"
-                )
+    for index, one in enumerate(study.rules):
+        _when(names, index, one)
+        inside = _broken_below(parser, ("rules", index, "set")) or parser.is_broken(("rules", index, "set"))
+        if not one.set.model_fields_set and not inside:
+            parser.problem(
+                ("rules", index, "set"), {}, "a rule sets at least one setting", "add one, or remove the rule"
+            )
     if any(p[:1] in (("grids",), ("rules",)) and (p[2:3] == ("when",) or _about_runs(p)) for p in parser.broken):
         names.complete = False
     return tasks, methods
@@ -193,6 +198,8 @@ def _method(names: Names, where: Location, method: str) -> Method | None:
     try:
         return get_method(method)
     except MethodError:
+        if any(place[:1] == ("plugins",) for place in names.parser.broken) and not near_names(method, available()):
+            return None  # the plug-in that could not be read may bring it
         odd = strange_characters(method)
         rule = f"no method of that id{f'; {odd}' if odd else ''}"
         names.parser.problem(where, method, rule, _nearest(method, list(available())))
@@ -230,7 +237,8 @@ def check_artefacts(study: Study, data: dict[str, Any], parser: Parser) -> None:
             parser.problem((*where, "id"), artefact.id, rule, f"for example {artefact.id}_{index}")
         ids.setdefault(artefact.id, index)
         grid = study.grids.get(artefact.grid)
-        if grid is None and artefact.grid is not None and study.grids:
+        misnamed = any(place[:1] == ("grids",) and len(place) == 2 for place in parser.broken)
+        if grid is None and artefact.grid is not None and study.grids and not misnamed:
             rule = "no grid of that name"
             parser.problem((*where, "grid"), artefact.grid, rule, _nearest(artefact.grid, list(study.grids)))
         _artefact(artefact, grid, where, data, parser)
@@ -330,7 +338,7 @@ def check_run(
             if name not in broken:
                 rule = f"{name} is not set for some runs"
                 remedy = f"set {name} under defaults, a rule or grids.{grid}.set"
-                tally.refuse(("defaults", name), "missing", None, rule, remedy, run)
+                tally.refuse(("defaults", name), "missing", ABSENT, rule, remedy, run)
     if not good:
         return False
     if method.has_factors:
@@ -375,7 +383,7 @@ def _chain(settings: "Resolved", refuse: Any) -> None:
         refuse("chain_count", rule, "remove one of them")
     elif period is None and count is None:
         rule = "a chain method needs exactly one of chain_period and chain_count"
-        refuse("chain_period", rule, "set chain_period: 1 under defaults or a rule", value=None)
+        refuse("chain_period", rule, "set chain_period: 1 under defaults or a rule", value=ABSENT)
     elif period is not None and period >= epochs:
         rule = f"no chain reset ever happens: chain_period {period} is not below epochs {epochs}"
         remedy = f"use at most {epochs - 1}" if epochs > 1 else "use at least 2 epochs"
@@ -415,7 +423,7 @@ def _schedule(settings: "Resolved", refuse: Any) -> None:
 
 def check_use(study: Study, layering: "Layering", parser: Parser, tally: Tally) -> None:
     """What is accepted and of no use: rules that match nothing, settings that no method uses, options that none has."""
-    from peft_lib.study.layering import unknown_options  # noqa: PLC0415 - layering needs Tally
+    from peft_lib.study.layering import unknown_options
 
     unknown_options(layering.defaults, layering.methods, tally)
     for index, methods in layering.matched.items():

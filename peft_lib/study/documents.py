@@ -15,7 +15,18 @@ from typing import Any
 
 import yaml
 
-from peft_lib.study.problems import ABSENT, COMMAND_LINE, Lines, Location, Mark, Problem, StudyError, dotted, shown
+from peft_lib.study.problems import (
+    ABSENT,
+    COMMAND_LINE,
+    Lines,
+    Location,
+    Mark,
+    Problem,
+    Shown,
+    StudyError,
+    dotted,
+    shown,
+)
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 30
@@ -27,6 +38,7 @@ _CORE = "tag:yaml.org,2002:"
 _PLAIN = re.compile(
     r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _construct = yaml.constructor.SafeConstructor()
 _resolver = yaml.resolver.Resolver()
 
@@ -71,33 +83,43 @@ def read_document(path: Path | str) -> Document:
 
 
 def _text(path: Path, name: str, document: Document) -> str | None:
-    def refuse(rule: str, remedy: str, line: int | None = None) -> None:
-        document.problems.append(Problem("", name, rule, remedy, line, name if line else None))
-
-    if path.is_dir():
-        return refuse("this is a folder, a YAML file is needed", "give the path of the file")
-    if path.is_symlink() and not path.exists():
-        return refuse("this link leads to a file that does not exist", "mend the link or give the file itself")
-    if not path.exists():
-        return refuse("the file must exist", "check the path; it starts at the folder that the workflow runs in")
-    if not path.is_file():
-        return refuse("this is no regular file", "give the path of a YAML file")
-    if path.stat().st_size > MAX_BYTES:
-        return refuse(f"a file has at most {MAX_BYTES:,} bytes, this has {path.stat().st_size:,}", "shorten it")
-    raw = path.read_bytes()
+    """The file's text, or None with the problem noted."""
+    rule, remedy, line = _unreadable(path)
+    raw = b"" if rule else path.read_bytes()
+    text = None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return refuse("the file must be in UTF-8, this is UTF-16 or UTF-32", "save it as UTF-8 in your editor", 1)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        rule = f"the file must be text in UTF-8; byte 0x{raw[error.start]:02x} is none"
-        return refuse(rule, "save it as UTF-8 in your editor", line)
-    if match := re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", text):
+        rule, line = "the file must be in UTF-8, this is UTF-16 or UTF-32", 1
+        remedy = "save it as UTF-8 in your editor"
+    elif not rule:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw[: error.start].count(b"\n") + 1
+            rule = f"the file must be text in UTF-8; byte 0x{raw[error.start]:02x} is none"
+            remedy = "save it as UTF-8 in your editor"
+    if text is not None and (match := CONTROL.search(text)):
         line = text[: match.start()].count("\n") + 1
         rule = f"the file has the control character U+{ord(match[0]):04X}: text has none"
-        return refuse(rule, "remove it; a binary file is no study and no catalog", line)
+        remedy = "remove it; a binary file is no study and no catalog"
+    if rule:
+        document.problems.append(Problem("", name, rule, remedy, line, name if line else None))
+        return None
     return text
+
+
+def _unreadable(path: Path) -> tuple[str, str, int | None]:
+    """Why a path is no file to read: rule, remedy and no line; empty texts if it is one."""
+    if path.is_dir():
+        return "this is a folder, a YAML file is needed", "give the path of the file", None
+    if path.is_symlink() and not path.exists():
+        return "this link leads to a file that does not exist", "mend the link or give the file itself", None
+    if not path.exists():
+        return "the file must exist", "check the path; it starts at the folder that the workflow runs in", None
+    if not path.is_file():
+        return "this is no regular file", "give the path of a YAML file", None
+    if path.stat().st_size > MAX_BYTES:
+        return f"a file has at most {MAX_BYTES:,} bytes, this has {path.stat().st_size:,}", "shorten it", None
+    return "", "", None
 
 
 def _parse(text: str, name: str, document: Document) -> None:
@@ -179,8 +201,8 @@ class _Reader:
         self.name, self.document, self.count = name, document, 0
 
     def problem(self, location: Location, value: Any, rule: str, remedy: str, node: yaml.Node | yaml.Event) -> None:
-        line = node.start_mark.line + 1
-        problem = Problem(dotted(location), value if _plain(value) else shown(value), rule, remedy, line, self.name)
+        line = _line(node)
+        problem = Problem(dotted(location), value if _plain(value) else Shown(value), rule, remedy, line, self.name)
         self.document.problems.append(problem)
         self.document.broken.add(location)
 
@@ -208,11 +230,11 @@ class _Reader:
                 node = anchors[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
                 tag = event.tag or _resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
-                node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, style=event.style)
+                node = yaml.ScalarNode(tag, event.value, event.start_mark)  # type: ignore[arg-type]
             elif isinstance(event, yaml.CollectionStartEvent):
                 kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
                 default = "map" if kind is yaml.MappingNode else "seq"
-                node = kind(event.tag or _CORE + default, [], event.start_mark, event.end_mark)
+                node = kind(event.tag or _CORE + default, [], event.start_mark)  # type: ignore[arg-type]
                 if len(open_nodes) >= MAX_DEPTH:
                     rule = f"values are nested at most {MAX_DEPTH} deep"
                     self.problem((), "...", rule, "mend the brackets or the indentation", event)
@@ -222,7 +244,7 @@ class _Reader:
                 keys.pop()
             if node is None:
                 continue
-            if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
+            if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.anchor:
                 anchors[event.anchor] = node
             if not open_nodes:
                 root = node
@@ -233,7 +255,7 @@ class _Reader:
             else:
                 open_nodes[-1].value.append((keys[-1], node))
                 keys[-1] = None
-            if isinstance(event, yaml.CollectionStartEvent):
+            if isinstance(event, yaml.CollectionStartEvent) and isinstance(node, yaml.CollectionNode):
                 open_nodes.append(node)
                 keys.append(None)
         return None if root is None or _is_nothing(root) else root
@@ -245,7 +267,7 @@ class _Reader:
             rule = f"a file holds at most {MAX_VALUES:,} values, aliases (*name) written out"
             self.problem((), "...", rule, "remove the aliases of aliases", node)
             raise _Stop
-        self.document.lines[location] = Mark(self.name, node.start_mark.line + 1)
+        self.document.lines[location] = Mark(self.name, _line(node))
         if id(node) in above:
             self.problem(location, "*alias", "an alias may not stand inside what it names", "write the value out", node)
             return None
@@ -261,7 +283,7 @@ class _Reader:
             self.tag(node, location)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*location, index), above) for index, item in enumerate(node.value)]
-        return self.mapping(node, location, above)
+        return self.mapping(node, location, above) if isinstance(node, yaml.MappingNode) else None
 
     def mapping(self, node: yaml.MappingNode, location: Location, above: tuple[int, ...]) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -276,10 +298,14 @@ class _Reader:
             if name in seen:
                 rule = f"a key may appear once; it is on line {seen[name]} too"
                 self.problem((*location, name), name, rule, "remove one of them", key)
-            seen[name] = key.start_mark.line + 1
+            seen[name] = _line(key)
+            if id(value) in above:
+                rule = "an alias may not stand inside what it names"
+                self.problem((*location, name), "*alias", rule, "write the value out", key)
+                continue
             data[name] = self.build(value, (*location, name), above)
             if isinstance(value, yaml.ScalarNode) or id(value) not in above:
-                self.document.lines[(*location, name)] = Mark(self.name, key.start_mark.line + 1)
+                self.document.lines[(*location, name)] = Mark(self.name, _line(key))
         for other in merged:
             if not isinstance(other, yaml.MappingNode) or id(other) in above:
                 rule = "<< takes the keys of other mappings: an alias of a mapping, or a list of them"
@@ -344,13 +370,18 @@ class _Reader:
             value = _construct.construct_yaml_int(node) if kind == "int" else _construct.construct_yaml_float(node)
         except (ValueError, IndexError):
             value = None
-        base = "in base 60" if ":" in text else "octal" if re.match(r"[-+]?0[0-7_]+$", text) else "of another notation"
+        octal = re.match(r"[-+]?0[0-7_]+$", text)
+        base = "in base 60" if ":" in text else "in base 8" if octal else "in another notation"
         rule = f"numbers are plain decimals; YAML 1.1 reads {text[:40]} as {shown(value)}"
-        if "_" not in text or base != "of another notation":
+        if "_" not in text or base != "in another notation":
             rule += f", a number {base}"
         remedy = f"write the number as a decimal, e.g. {shown(value)}, or the text in quotes: '{text[:40]}'"
         self.problem(location, text, rule, remedy, node)
         return value
+
+
+def _line(node: yaml.Node | yaml.Event) -> int:
+    return node.start_mark.line + 1 if node.start_mark else 1
 
 
 def _is_nothing(node: yaml.Node) -> bool:

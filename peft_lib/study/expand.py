@@ -23,9 +23,10 @@ from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.parsing import Parser
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
-from peft_lib.study.schema import Grid, resolve_alpha
+from peft_lib.study.schema import Grid, Settings, resolve_alpha
 from peft_lib.study.spec import RunSpec
 
+SETTINGS = list(Settings.model_fields)
 MAX_POINTS = 100_000
 """Points that the grids of one study may have together."""
 
@@ -56,7 +57,7 @@ def plan_config(config: Mapping[str, Any], files: Sequence[Path | str], root: Pa
 
 
 def _plan(document: Document, root: Path | str, source: str) -> Plan:
-    if any(not p.path for p in document.problems) or not document.data and document.problems:
+    if any(not p.path for p in document.problems) or (not document.data and document.problems):
         raise StudyError(document.problems, source)
     return _Planner(document, Path(root), source).plan()
 
@@ -100,7 +101,7 @@ class _Planner:
                         provenance.setdefault(run.run_id, settings.sources)  # shared: the first grid that names it
                         made.setdefault(place, []).append(Point(model, dataset, method.id, seed, varied, run.run_id))
             points[name] = tuple(point for _, part in sorted(made.items()) for point in part)
-        if names.complete and catalog_problems == []:
+        if names.complete and catalog_problems == [] and models and datasets:
             check_use(study, layering, parser, self.tally)
         self.tally.tell()
         problems = [*parser.problems, *catalog_problems]
@@ -130,7 +131,13 @@ class _Planner:
         datasets, data_problems = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
         lines = read_document(_below(self.root, paths.models)).lines if any(m.pretrain for m in models.values()) else {}
         between = Parser(lines)
-        if not data_problems:
+        for name, told in (("models", model_problems), ("datasets", data_problems)):
+            for problem in [
+                p for p in told if not p.path and p.line is None
+            ]:  # the file itself: told where it is named
+                told.remove(problem)
+                self.parser.problem(("catalogs", name), problem.value, problem.rule, problem.remedy)
+        if not data_problems and datasets:
             check_pretraining(models, datasets, between)
         problems = [*model_problems, *between.problems, *data_problems]
         bad = {p.path.partition(".")[0].partition("[")[0] for p in problems}
@@ -167,7 +174,8 @@ class _Planner:
             good = [(v, (*place, i)) for i, v in enumerate(values) if not self.parser.is_broken((*place, i))]
             axes.append([(setting, v, p) for v, p in good])
         for point in itertools.product(*axes):
-            yield {s: v for s, v, _ in point}, {s: p for s, _, p in point}
+            ordered = sorted(point, key=lambda axis: SETTINGS.index(axis[0]) if axis[0] in SETTINGS else 0)
+            yield {s: v for s, v, _ in ordered}, {s: p for s, _, p in ordered}
 
     def repeated(self, method: Method, varied: dict[str, Any], places: dict, first: dict[str, Any]) -> None:
         """Two points of a grid that are one run, though the method uses what differs between them."""

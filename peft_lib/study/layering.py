@@ -148,7 +148,7 @@ def _layer(settings: Settings, source: str, place: Location) -> Layer:
 
 def _matches(rule: Rule, model: str, dataset: str, method: Method) -> bool:
     facts = {"model": model, "dataset": dataset, "method": method.id, "lr_group": method.lr_group}
-    return all(value in (wanted := getattr(rule.when, key)) for key, value in facts.items() if getattr(rule.when, key))
+    return all(value in getattr(rule.when, key) for key, value in facts.items() if getattr(rule.when, key))
 
 
 def unknown_options(layer: Layer, methods: Mapping[str, Method], tally: Tally) -> None:

@@ -10,6 +10,7 @@ from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Lines, Problem, StudyError
 from peft_lib.study.schema import Settings, Study
+from peft_lib.study.types import Id
 
 __all__ = ["Lines", "load_datasets", "load_models", "parse_study", "read_catalog", "read_study", "read_yaml"]
 
@@ -68,9 +69,7 @@ def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], list[Pr
     parser = Parser(document.lines, document.problems, document.broken)
     entries = {key: parser.model(kind, fields, (key,), id=key) for key, fields in document.data.items()}
     for key in document.data:
-        parser.value(kind.model_fields["id"].annotation, key, (key,)) if (key,) not in parser.broken else None
-    if kind is ModelEntry:
-        check_models(entries, parser)
-    else:
-        check_datasets(entries, parser)
+        parser.value(Id, key, (key,))
+    check_models({k: e for k, e in entries.items() if isinstance(e, ModelEntry)}, parser)
+    check_datasets({k: e for k, e in entries.items() if isinstance(e, DatasetEntry)}, parser)
     return entries, parser.problems

@@ -18,6 +18,7 @@ from peft_lib.names import near_names
 from peft_lib.study.problems import ABSENT, Lines, Location, Problem, problem_at, strange_characters
 
 M = TypeVar("M", bound=BaseModel)
+EXPONENT = re.compile(r"[-+]?[0-9.]*[eE][-+]?[0-9.]+")
 YAML_BOOLEANS = "YAML 1.1 reads on, off, yes and no as true and false"
 
 
@@ -31,6 +32,10 @@ class Refused(ValueError):
 
 class Words(str):
     """Metadata of a type: what it allows, in words ('a number above 0')."""
+
+
+HOMES: dict[str, str] = {}
+"""Key -> where it belongs, for keys that stand at a wrong level; filled by the schema."""
 
 
 class Parser:
@@ -83,6 +88,8 @@ class Parser:
         near = near_names(key, known)
         odd = strange_characters(key)
         remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known) or 'none'}"
+        if key in HOMES:
+            remedy = f"{key} belongs under {HOMES[key]}"
         self.problem(location, key, f"unknown key{f' ({odd})' if odd else ''}", remedy)
 
     def value(self, annotation: Any, value: Any, location: Location) -> Any:
@@ -117,7 +124,8 @@ class Parser:
                 self.problem(location, value, f"{_name(location)} is a list", remedy)
                 return ()
         if not value and any(isinstance(m, at.MinLen) and m.min_length for m in metadata):
-            remedy = f"write at least one, e.g. [{example_of(item)}]"
+            given = next((m.examples[0] for m in metadata if isinstance(m, FieldInfo) and m.examples), None)
+            remedy = f"write at least one, e.g. {_plainly(given) if given else f'[{example_of(item)}]'}"
             self.problem(location, [], f"{_name(location)} is a list of at least one", remedy)
             return ()
         single = len(value) == 1 and (*location, 0) not in self.lines and location in self.lines
@@ -159,7 +167,7 @@ def explain(name: str, annotation: Any, value: Any) -> tuple[str, str]:
     """Rule and remedy for a value that is not of a type."""
     words, sample = describe(annotation), example_of(annotation)
     rule, remedy = f"{name} is {words}", f"for example {name}: {sample}"
-    base, metadata = _unwrap(annotation)
+    base = _unwrap(annotation)[0]
     choices = [str(c) for c in get_args(base)] if get_origin(base) is Literal else []
     wants_number, wants_text = base in (int, float), base is str
     if isinstance(value, bool) and base is not bool:
@@ -170,7 +178,7 @@ def explain(name: str, annotation: Any, value: Any) -> tuple[str, str]:
     elif choices:
         near = near_names(value, choices, count=1)
         remedy = f"did you mean {near[0]}?" if near else f"use {choices[0]}"
-    elif wants_number and isinstance(value, str):
+    elif wants_number and isinstance(value, str) and not (base is float and EXPONENT.fullmatch(value.strip())):
         rule += ", this is a text"
         if re.fullmatch(r"\s*[-+]?[0-9.]+\s*", value):
             remedy = f"write it without quotes: {name}: {value.strip()}"
@@ -213,7 +221,7 @@ def describe(annotation: Any) -> str:
 
 
 def words_of(info: FieldInfo) -> str:
-    return describe(Annotated[info.annotation, *info.metadata])
+    return describe(Annotated[info.annotation, *info.metadata, info])
 
 
 def example(info: FieldInfo) -> str:
@@ -235,7 +243,7 @@ def example_of(annotation: Any) -> str:
         return f"[{example_of(arguments[0])}]"
     if origin is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return "{...}"
-    low = max([m.ge for m in metadata if isinstance(m, at.Ge)] or [1])
+    low = max([int(str(m.ge)) for m in metadata if isinstance(m, at.Ge) and isinstance(m.ge, int)] or [1])
     return {int: str(low), float: "0.1", bool: "true"}.get(kind, "some_text")
 
 

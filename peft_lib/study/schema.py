@@ -7,14 +7,25 @@ import math
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from peft_lib.names import near_names
 from peft_lib.study.catalogs import Frozen
-from peft_lib.study.parsing import OneOrMany, Words
+from peft_lib.study.parsing import HOMES, OneOrMany, Refused, Words
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.types import Alpha, Caption, Id, Name, NonNegative, PathText, Positive, Scalar, Seed, Text
 
-Quantity = Literal[tuple(QUANTITIES)]  # type: ignore[valid-type]
+
+def check_quantity(name: str) -> str:
+    """Raises Refused for a name that quantities.py does not have."""
+    if name not in QUANTITIES:
+        near = near_names(name, QUANTITIES)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(QUANTITIES)}"
+        raise Refused("no quantity of that name can be shown", remedy)
+    return name
+
+
+Quantity = Annotated[str, AfterValidator(check_quantity), Words(f"one of {', '.join(QUANTITIES)}")]
 
 
 class Settings(Frozen):
@@ -182,8 +193,17 @@ class Study(Frozen):
     )
     defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
     rules: tuple[Rule, ...] = Field((), description="settings of some runs")
-    grids: dict[Id, Grid] = Field(min_length=1, description="name -> runs", examples=["{main: {...}}"])
+    grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
+        min_length=1, description="name -> runs", examples=["{main: {...}}"]
+    )
     artefacts: tuple[Artefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+
+
+HOMES.update(dict.fromkeys(Settings.model_fields, "defaults, set of a rule, or set of a grid"))
+HOMES.update(dict.fromkeys(Grid.model_fields.keys() - {"set"}, "a grid: grids.<name>"))
+HOMES.update(dict.fromkeys(("metric", "normalise_to", "published", "highlight", "change_vs_best"), "an artefact"))
+HOMES.update(dict.fromkeys(Study.model_fields.keys() - {"id", "title", "options"}, "the top level"))
+HOMES.update(models="catalogs", datasets="catalogs", when="a rule")
 
 
 def resolve_alpha(alpha: float | str, rank: int) -> float:

