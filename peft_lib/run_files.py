@@ -73,7 +73,7 @@ RESULT = _schema(
         "mixed_precision": (S, "of Accelerate: no, bf16"),
         "distributed_type": (S, "of Accelerate: NO, MULTI_CPU, MULTI_GPU"),
         "keep": (S, "snapshots in delta.safetensors: selected, both, none"),
-        "attempts": (N, "times the run was started, the finishing one included"),
+        "attempts": (N, "1, and 1 for each resume from a checkpoint: attempts that the result rests on"),
         "versions": (S, "JSON: versions of python, torch and the libraries that computed the numbers"),
         "git_commit": (S, "commit of this repository when the run started; null: see git_note"),
         "git_dirty": (B, "whether tracked files differed from the commit; null: see git_note"),

@@ -44,9 +44,13 @@ def verified_sha256(asset_dir: Path | str) -> str:
             raise WeightsError(
                 f"no {path}: fetch or pre-train the model first (workflow_scripts.fetch_asset, .pretrain)"
             )
-    listed: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8")).get("files", {})
-    if WEIGHTS not in listed:
-        raise WeightsError(f"{manifest} does not list {WEIGHTS}: delete {asset_dir}, and fetch or pre-train it again")
+    try:
+        listed: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        weights_sha256 = listed[WEIGHTS]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{manifest} does not list {WEIGHTS} under 'files': delete {asset_dir}, and fetch or pre-train it again"
+        ) from error
     for name, expected in listed.items():
         path = Path(asset_dir, name)
         actual = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else "missing"
@@ -55,7 +59,7 @@ def verified_sha256(asset_dir: Path | str) -> str:
                 f"{path} has SHA-256 {actual}, its manifest says {expected}: the file was changed or only half "
                 f"replaced; delete {asset_dir}, and fetch or pre-train the model again"
             )
-    return listed[WEIGHTS]
+    return weights_sha256
 
 
 @cache

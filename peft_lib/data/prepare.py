@@ -66,8 +66,11 @@ def prepare(
         )
     try:
         rows = loader.rows(entry.options)
-    except (ValueError, OSError, ImportError, LookupError, TypeError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise PrepareError(f"data set '{entry.id}', loader '{entry.loader}': {error}") from error
+    except Exception as error:  # a fault of the loader keeps its traceback
+        error.add_note(f"while the loader '{entry.loader}' made the rows of data set '{entry.id}'")
+        raise
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 

@@ -22,7 +22,7 @@ from peft_lib.seeds import generator
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
-from peft_lib.training.folder import RunError
+from peft_lib.training.errors import RunError
 from peft_lib.training.optimizer import build_optimizer
 from peft_lib.training.schedule import chain_resets
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from peft_lib.training.errors import RunError
+
 SETTINGS = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
 """Accelerate and its plug-ins take defaults from variables that begin so; a run's settings are its own arguments."""
 
@@ -18,11 +20,11 @@ RANKS = (
 def own_environment(processes: int) -> Iterator[None]:
     """Hides Accelerate's variables; and for a single process those that would make it wait for others.
 
-    Raises ValueError if several processes are asked for and this one was not started as one of that many.
+    Raises RunError if several processes are asked for and this one was not started as one of that many.
     """
     world = os.environ.get("WORLD_SIZE")
     if processes > 1 and world != str(processes):
-        raise ValueError(
+        raise RunError(
             f"processes: {processes}, but WORLD_SIZE is {world or 'not set'}: start the run with "
             f"torchrun --standalone --nproc_per_node {processes} --module workflow_scripts.train"
         )

@@ -17,12 +17,9 @@ from filelock import FileLock, Timeout
 
 from peft_lib.files import flush, link_or_copy, temporary_path
 from peft_lib.run_files import RUN_FILES, read_rows
+from peft_lib.training.errors import RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
-
-
-class RunError(RuntimeError):
-    """A run that cannot start; the message names what is wrong and the remedy."""
 
 
 class RunFolder:
@@ -56,6 +53,9 @@ class RunFolder:
                 "the results on one that has (a local disk, NFS 4, Lustre mounted with flock)"
             ) from error
         try:
+            for place in (self.path, self.checkpoint.parent):
+                for leftover in place.glob(".*.tmp"):  # of a process that was killed: no other writes here now
+                    leftover.unlink()
             yield
         finally:
             lock.release()
@@ -64,20 +64,16 @@ class RunFolder:
         """Whether every declared file is in place."""
         return all((self.path / name).is_file() for name in RUN_FILES)
 
-    def finished_row(self) -> dict[str, Any] | None:
-        """The result row of the finished copy; None without a whole one."""
-        if not all(self.finished(name).is_file() for name in RUN_FILES):
-            return None
-        try:
-            return read_rows(self.finished("result.parquet"))[0]
-        except (OSError, pa.ArrowException, IndexError) as error:
-            print(f"{self.finished('result.parquet')} is damaged and not used: {error}", flush=True)
-            return None
-
     def lost_result(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row of a finished run of this identity whose files were deleted; None if there is nothing to put back."""
-        row = None if self.is_complete() else self.finished_row()
-        return row if row is not None and all(row.get(name) == value for name, value in identity.items()) else None
+        if self.is_complete() or not all(self.finished(name).is_file() for name in RUN_FILES):
+            return None
+        return _row_of(self.finished("result.parquet"), identity)
+
+    def good_result(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The row in place, if it is of a run of this identity that ended for good."""
+        row = _row_of(self.path / "result.parquet", identity) if self.is_complete() else None
+        return row if row is not None and row["status"] != "out_of_memory" else None
 
     def publish(self) -> None:
         """Puts the finished copy in place. While files are exchanged there is no result.parquet, so never a mix."""
@@ -100,3 +96,13 @@ class RunFolder:
         """Removes the finished copy, result.parquet first: what is left is not a whole one."""
         for name in reversed(RUN_FILES):
             self.finished(name).unlink(missing_ok=True)
+
+
+def _row_of(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row of a result file, if the file can be read and its columns are those of `identity`."""
+    try:
+        row = read_rows(path)[0]
+    except (OSError, pa.ArrowException, IndexError) as error:
+        print(f"{path} is damaged and not used: {error}", flush=True)
+        return None
+    return row if all(row.get(name) == value for name, value in identity.items()) else None

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from peft_lib.training.errors import RunError
+
 ROOT = Path(__file__).resolve().parents[2]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 GIT_SECONDS = 10
@@ -22,15 +24,15 @@ LIBRARIES = ("torch", "transformers", "timm", "accelerate", "tokenizers", "numpy
 def prepare_process(threads: int, device: str, deterministic: bool) -> None:
     """Fixes what bits depend on: threads, and on CUDA deterministic kernels.
 
-    Raises ValueError if CUDA is asked for and absent.
+    Raises RunError if CUDA is asked for and absent.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
-    if deterministic and device != "cpu" and torch.cuda.is_available():
+        raise RunError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
+    if device != "cpu" and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(deterministic)  # off again, after a deterministic run in this process
         torch.backends.cudnn.benchmark = False
 
 

@@ -42,9 +42,14 @@ def write_run(folder: RunFolder, attempt: Attempt) -> None:
     """Writes every declared file of the run and puts them in place together.
 
     The checkpoint of a run that ended for good is removed; its finished copy stays. After out of memory it is the other
-    way round: the run can go on where there is more.
+    way round: the run can go on where there is more; and a repeat that ran out of memory replaces no good result.
     """
     request, state, status = attempt.request, attempt.state, attempt.status
+    if status == "out_of_memory":
+        good = folder.good_result(request.identity if attempt.run is None else attempt.run.identity)
+        if good is not None:
+            print(f"{attempt.reason}; the result of {good['finished']} stays in place", flush=True)
+            return
     folder.forget_finished()
     with state.clock.phase("save"):
         header = {"method": request.spec.method} if attempt.run is None else attempt.run.adapter.header

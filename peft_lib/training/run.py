@@ -12,8 +12,9 @@ from peft_lib.training.build import Execution, Inputs, Request, build, build_acc
 from peft_lib.training.checkpoint import Progress
 from peft_lib.training.clock import Clock
 from peft_lib.training.environment import own_environment
+from peft_lib.training.errors import RunError
 from peft_lib.training.failures import Diverged, out_of_memory_reason
-from peft_lib.training.folder import RunError, RunFolder
+from peft_lib.training.folder import RunFolder
 from peft_lib.training.loop import train_epochs
 from peft_lib.training.measure import measure_selected
 from peft_lib.training.peers import Peers
@@ -30,8 +31,8 @@ def train(spec: RunSpec, out_dir: Path | str, inputs: Inputs, execution: Executi
     run resumes from its last epoch with the same numbers; a finished one whose files were deleted gets them back; one
     whose files are there is trained again, and its old result stays until there is a new one.
 
-    Raises RunError if the inputs do not fit the spec, another process writes to the folder, or locks do not work there;
-    ValueError if this is not one of `execution.processes` processes.
+    Raises RunError if the inputs do not fit the spec, another process writes to the folder, locks do not work there, CUDA is
+    asked for and absent, or this is not one of `execution.processes` processes.
     """
     folder = RunFolder(out_dir)
     _check(spec, inputs)
@@ -101,8 +102,6 @@ def _carry_out(attempt: Attempt, folder: RunFolder) -> str | None:
             folder.publish()
         print(f"finished at {lost['finished']}; its files were put back", flush=True)
         return str(lost["status"])
-    if request.accelerator.is_main_process:
-        folder.forget_finished()
     state.resume(run)
     train_epochs(run, state)
     if request.execution.keep == "both":

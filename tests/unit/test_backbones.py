@@ -208,9 +208,10 @@ def test_weights_that_are_not_those_of_their_manifest_are_refused(tmp_path, mini
     manifest = json.loads((minilm_dir / "manifest.json").read_text())
     assert verified_sha256(minilm_dir) == manifest["files"]["model.safetensors"]
     del manifest["files"]["model.safetensors"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(WeightsError, match=r"does not list model\.safetensors: delete"):
-        verified_sha256(folder)
+    for text in (json.dumps(manifest), "{}", "[]", '{"files'):
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(WeightsError, match=r"does not list model\.safetensors under 'files': delete"):
+            verified_sha256(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(WeightsError, match=r"no .*manifest\.json: fetch"):
         verified_sha256(folder)

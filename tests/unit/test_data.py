@@ -378,6 +378,21 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
         load_prepared(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": '])
+def test_a_damaged_manifest_is_refused(text, tmp_path, image_folder):
+    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "data.parquet").write_bytes((image_folder / "data.parquet").read_bytes())
+    with pytest.raises(PreparedDataError, match=r"manifest\.json is damaged: delete"):
+        load_prepared(tmp_path)
+
+
+def test_a_fault_of_a_loader_keeps_its_traceback_and_names_the_entry(tmp_path, datasets, models, monkeypatch):
+    monkeypatch.setattr(digits, "rows", lambda options: {}["label"])
+    with pytest.raises(KeyError) as caught:
+        prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path, None)
+    assert caught.value.__notes__ == ["while the loader 'digits' made the rows of data set 'digits'"]
+
+
 def test_mismatched_catalog_entries_are_refused(tmp_path, datasets, models, small, tokenizer_dir):
     text, image = models["minilm_l3"], models["vit_digits"]
     cases = [

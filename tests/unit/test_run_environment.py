@@ -11,6 +11,7 @@ import pytest
 
 from peft_lib.training import machine
 from peft_lib.training.environment import own_environment
+from peft_lib.training.errors import RunError
 from peft_lib.training.machine import GitState, git_state
 from tests.runs import ROOT, assert_same, run, spec_of
 
@@ -67,7 +68,7 @@ def test_several_processes_must_have_been_launched(world: str | None, monkeypatc
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if world:
         monkeypatch.setenv("WORLD_SIZE", world)
-    with pytest.raises(ValueError, match=r"processes: 2, but WORLD_SIZE is .*torchrun --standalone --nproc_per_node 2"):
+    with pytest.raises(RunError, match=r"processes: 2, but WORLD_SIZE is .*torchrun --standalone --nproc_per_node 2"):
         own_environment(2).__enter__()
 
 

@@ -40,7 +40,7 @@ def raiser(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=first_line)
-@pytest.mark.parametrize("where", ["data", "build", "move", "forward", "measure"])
+@pytest.mark.parametrize("where", ["data", "build", "move", "check", "step", "measure"])
 def test_out_of_memory_is_a_result_bound_to_the_device(
     where: str, error: Exception, tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,7 +48,8 @@ def test_out_of_memory_is_a_result_bound_to_the_device(
         "data": (build_module, "load_prepared"),
         "build": (timm_vit, "build"),
         "move": (torch.nn.Module, "to"),
-        "forward": (timm_vit, "forward"),
+        "check": (timm_vit, "forward"),  # before the first step, two items
+        "step": (loop, "train_epoch"),
         "measure": (torch.Tensor, "double"),
     }[where]
     monkeypatch.setattr(module, name, raiser(error))
@@ -56,7 +57,7 @@ def test_out_of_memory_is_a_result_bound_to_the_device(
     assert row["status"] == "out_of_memory" and row["reason"].startswith(f"{first_line(error)} (on ")
     assert row["run_id"] == SPEC.run_id and row["fingerprint"] == "test" and row["test_metric"] is None
     assert (row["n_train"] is None) == (where == "data") and row["attempts"] == 1
-    assert (row["trainable_parameters"] is None) == (where in ("data", "build", "move"))
+    assert (row["trainable_parameters"] is None) == (where in ("data", "build", "move", "check"))
     assert all((tmp_path / file).is_file() for file in RUN_FILES)
     assert read_delta(tmp_path / "delta.safetensors").snapshots == {}
 

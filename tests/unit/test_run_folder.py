@@ -1,15 +1,18 @@
 """Nothing finished is lost, and no reader sees half: the folder of a run, its checkpoint, its finished copy, its lock."""
 
 import errno
+import json
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from peft_lib import files
 from peft_lib.files import atomic_path, write_text
@@ -18,7 +21,7 @@ from peft_lib.run_files import RUN_FILES
 from peft_lib.training import folder as folder_module
 from peft_lib.training import loop
 from peft_lib.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from peft_lib.training.folder import RunError
+from peft_lib.training.errors import RunError
 from peft_lib.training.run import Execution, train
 from tests.runs import assert_same, inputs_for, run, spec_of
 
@@ -90,7 +93,7 @@ def test_another_run_in_the_folder_is_not_given_back(tmp_path: Path, resources: 
     assert run(SPEC, tmp_path, resources, keep="both")["keep"] == "both"
     delete_outputs(tmp_path)
     inputs = inputs_for(SPEC, resources)
-    train(SPEC, tmp_path, type(inputs)(**{**vars(inputs), "fingerprint": "other"}), Execution(device="cpu"))
+    train(SPEC, tmp_path, replace(inputs, fingerprint="other"), Execution(device="cpu"))
     assert folder_module.read_rows(tmp_path / "result.parquet")[0]["fingerprint"] == "other"
 
 
@@ -113,7 +116,6 @@ def test_a_repeat_keeps_the_old_result_until_there_is_a_new_one(
 
     def interrupt() -> None:
         assert (tmp_path / "result.parquet").read_bytes() == old
-        assert not list(tmp_path.glob("checkpoint/*.finished"))  # the copy goes once the result is seen in its place
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -125,13 +127,30 @@ def test_a_repeat_keeps_the_old_result_until_there_is_a_new_one(
     assert (tmp_path / "result.parquet").read_bytes() != old  # its times
 
 
+def test_a_repeat_without_memory_leaves_the_good_result(
+    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = run(SPEC, tmp_path, resources)
+
+    def full() -> None:
+        raise MemoryError("no room")
+
+    before_epoch(monkeypatch, 2, full)
+    assert train(SPEC, tmp_path, inputs_for(SPEC, resources), Execution(device="cpu")) == "out_of_memory"
+    assert folder_module.read_rows(tmp_path / "result.parquet") == [good]
+    assert f"the result of {good['finished']} stays in place" in capsys.readouterr().out
+    delete_outputs(tmp_path)
+    assert run(SPEC, tmp_path, resources) == good
+    assert run(SPEC, tmp_path / "other", resources)["status"] == "out_of_memory"  # nothing good is there: a row
+
+
 def test_no_reader_sees_files_of_two_attempts(tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(SPEC, tmp_path, resources)
-    replace = Path.replace
+    rename = Path.replace
     seen = []
 
     def look(self: Path, target: Path) -> Path:
-        done = replace(self, target)
+        done = rename(self, target)
         if target.parent == tmp_path and (tmp_path / "result.parquet").is_file():
             seen.append([(tmp_path / n).samefile(tmp_path / f"checkpoint/{n}.finished") for n in RUN_FILES])
         return done
@@ -145,12 +164,12 @@ def test_no_reader_sees_files_of_two_attempts(tmp_path: Path, resources: Path, m
 def test_a_crash_while_files_are_put_in_place_is_mended_by_the_next_call(
     at: int, tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = Path.replace
+    rename = Path.replace
 
     def crash(self: Path, target: Path) -> Path:
         if target == tmp_path / RUN_FILES[at]:
             raise KeyboardInterrupt
-        return replace(self, target)
+        return rename(self, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", crash)
@@ -202,6 +221,33 @@ def test_a_damaged_checkpoint_counts_as_absent(
     assert_same(whole, tmp_path)
 
 
+def test_a_checkpoint_over_other_weights_is_not_resumed(
+    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a run from one backbone and half from another would be a run of neither."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    inputs = inputs_for(SPEC, resources)
+    model = tmp_path / "model"
+    shutil.copytree(inputs.model_dir, model)
+    inputs = replace(inputs, model_dir=model)
+    with monkeypatch.context() as patch:
+        before_epoch(patch, 3, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(SPEC, tmp_path / "run", inputs, Execution(device="cpu"))
+    weights = {name: tensor * 1.001 for name, tensor in load_file(model / "model.safetensors").items()}
+    save_file(weights, model / "model.safetensors")
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"] = files.sha256_file(model / "model.safetensors")
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    train(SPEC, tmp_path / "run", inputs, Execution(device="cpu"))
+    row = folder_module.read_rows(tmp_path / "run/result.parquet")[0]
+    assert row["attempts"] == 1 and row["weights_sha256"] == manifest["files"]["model.safetensors"]
+    assert "resuming" not in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path: Path) -> None:
     header = {"method": "lora", "places": [], "scale": 1.0}
     save_checkpoint(tmp_path / "c", header, {"current": Snapshot({}, {}, {}, 1)}, {}, Progress("mine", epoch=1))
@@ -235,11 +281,11 @@ def test_every_file_has_the_permissions_that_the_umask_leaves(
 
 def test_files_are_on_the_disk_before_they_get_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, rename = os.fsync, Path.replace
     monkeypatch.setattr(
         os, "fsync", lambda fd: (order.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd))[1]
     )
-    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), replace(self, to))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), rename(self, to))[1])
     write_text(tmp_path / "a", "text")
     temporary = f".a.{socket.gethostname()}.{os.getpid()}.tmp"
     assert order == [str(tmp_path / temporary), "rename", str(tmp_path)]
@@ -256,6 +302,14 @@ def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_file_is(
     with pytest.raises(OSError, match="Invalid argument"):
         write_text(tmp_path / "a", "text")
     assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, resources: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    for name in (".result.parquet.elsewhere.17.tmp", "checkpoint/.epoch.safetensors.elsewhere.17.tmp"):
+        (tmp_path / name).write_text("half")
+    run(SPEC, tmp_path, resources)
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_killed_processs_leftover_is_in_nobodys_way(tmp_path: Path) -> None:
