@@ -3,6 +3,7 @@ job uses, in an environment that holds no settings of other launches. The workfl
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -33,7 +34,16 @@ def main() -> int:
     with own_devices(options.processes, devices) as mine:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
         command = [*launch_command(options.processes, cuda=True), *arguments]
-        return subprocess.run(command, env=environment, check=False).returncode
+        return supervised(command, environment)
+
+
+def supervised(command: list[str], environment: Mapping[str, str]) -> int:
+    """Runs a command with all its processes as one group, which ends as a whole when this process is asked to: none is left
+    behind on a device whose lock is given back. Returns the exit status."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: os.killpg(process.pid, number))
+    return process.wait()
 
 
 if __name__ == "__main__":

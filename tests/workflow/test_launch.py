@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -174,6 +175,24 @@ def test_a_killed_job_gives_its_device_back(tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
     assert waiter.communicate(timeout=60)[0] == "mine\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_processes_of_a_run_end_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    """A launcher's own processes, too: `accelerate launch` leaves its child behind when it is terminated."""
+    nested = "import subprocess as s; p = s.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
+    script = f"import os, sys; from workflow_scripts.launch import *; supervised([sys.executable, '-c', {nested!r}], os.environ)"
+    launch = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert launch.stdout is not None
+    sleeper = int(launch.stdout.readline())
+    launch.send_signal(number)
+    launch.wait(timeout=30)
+    for _ in range(100):
+        status = Path(f"/proc/{sleeper}/status")
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {sleeper} is still there")
 
 
 def test_a_run_that_needs_more_devices_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from tests.workflow.repository import copy_repository, planned, planned_methods, snakemake, snakemake_process
 from workflow_scripts.errors import run
+from workflow_scripts.record_study import dumps
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -180,7 +181,7 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
         ({"defaults": {"lr": -1}}, ["defaults.lr", "above 0"]),
         (
             {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
-            ["Did you mean: cla"],
+            ["did you mean cla"],
         ),
         ({"colour": 1}, ["colour", "unknown key"]),
     ],
@@ -221,21 +222,29 @@ def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
 
 
 def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None:
-    study = study_with(done, "bare", {"id": "bare", "artefacts": []}, methods=["lora", "cla"])
+    study = study_with(done, "bare", {"id": "bare", "artefacts": [], "rules": []}, methods=["lora", "cla"])
     assert planned(done, study=study) == {"train": 1} and planned_methods(done, study=study) == ["cla"]
 
 
-TITLE = "Emoji \U0001f389, {x}, {{y}}, \x85 and \u2028"
+TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
 
 
 def test_any_text_reaches_the_record_of_the_study(done: Path) -> None:
-    changes = {"title": TITLE, "question": "{wildcards.x}?", "defaults": {"lr": 1.0e-5, "rank": 4}}
-    study = study_with(done, "texts", {**changes, "id": "texts"})
+    study = study_with(
+        done, "texts", {"title": TITLE, "question": "{wildcards.x}?", "id": "texts"}, set={"min_lr": 1e-05}
+    )
     snakemake(done, "--until", "study", study=study)
     recorded = (done / "results/tables/texts/study.json").read_text(encoding="utf-8")
     assert "\U0001f389" in recorded
-    for document in (json.loads(recorded), yaml.safe_load(recorded)):
-        assert {**yaml.safe_load((done / study).read_text())} == document
+    meant = yaml.safe_load((done / study).read_text())
+    assert json.loads(recorded) == yaml.safe_load(recorded) == meant and isinstance(
+        meant["grids"]["main"]["set"]["min_lr"], float
+    )
+
+
+def test_a_recorded_study_is_json_and_yaml() -> None:
+    values = {"a": [1e-05, -2e20, 0.5, 3, True, None], "b": "\x85\u2028\x7f\ufeff\n\\ '\" \U0001f389", "1e5": {}}
+    assert json.loads(dumps(values)) == yaml.safe_load(dumps(values)) == values
 
 
 def test_the_workflow_runs_from_elsewhere_unactivated(done: Path, tmp_path: Path) -> None:
