@@ -107,6 +107,8 @@ class When(Frozen):
     method: Names | None = Field(None, description="method ids", examples=[["lora"]])
     lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
 
+    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group")
+
 
 class Rule(Frozen):
     """Settings for some runs; later rules win over earlier ones."""
