@@ -16,6 +16,7 @@ from peft_lib.report.latex_text import latex_environment
 from peft_lib.report.markup import visible
 from peft_lib.report.run_details import run_details
 from peft_lib.report.tables import Rendered, render
+from peft_lib.report.view import LINES
 from peft_lib.results.cells import Cell, read_cells
 from peft_lib.results.collect import collect
 from peft_lib.study.plan import Plan
@@ -24,14 +25,6 @@ from peft_lib.study.schema import Artefact
 TIE = 0
 """Place of a legend's word that is for ties, not for a place."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
-SWITCHES = {
-    "sd": "sd",
-    "interval": "95 % interval",
-    "values": "single seeds",
-    "change": "change vs best",
-    "ratio": "ratio to reference",
-    "paper": "published",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Section:
         if self.artefact.kind in ("heatmap", "hyperparameters", "parameters"):
             return []
         kinds = {k for t in self.rendered.tables for k in t.line_kinds}
-        return [(kind, name) for kind, name in SWITCHES.items() if kind in kinds]
+        return [(kind, line.switch) for kind, line in LINES.items() if kind in kinds and line.switch]
 
 
 def build_report(plan: Plan, results: Path, tables: Path, out: Path, templates: Path = TEMPLATES) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby, pairwise
 
 from peft_lib.report.latex_text import NARROW, Latex, latex_text, shown_length, stacked
 from peft_lib.report.markup import short
-from peft_lib.report.view import Entry, Label, Row, Table
+from peft_lib.report.view import LINES, Entry, Label, Row, Table
 
 WIDTH = 751.0
 """Text width in points: A4 lying down with margins of 1.6 cm."""
@@ -23,11 +23,6 @@ LABEL = 60
 """Characters of a row's label; the HTML page has all of them."""
 PANEL_TITLE = 44
 """Characters of a heat map's title from which on it wraps."""
-KINDS = {
-    "n": "runs", "edge": "edge", "sd": "sd", "interval": "95%", "values": "seeds", "change": "change", "ratio": "ratio", "formula": "formula",
-    "paper": "paper",
-    "difference": "diff.",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,7 +140,7 @@ def _row(row: Row, kinds: list[str], named: bool) -> Iterator[str]:
             name, cells = "", [str(entry(e)) for e in row.entries]
         elif place <= len(kinds):
             kind = kinds[place - 1]
-            name = rf"\tiny {latex_text(KINDS[kind])}"
+            name = rf"\tiny {latex_text(LINES[kind].short)}"
             cells = [rf"\tiny {latex_text(e.lines[kind])}" if kind in e.lines else "" for e in row.entries]
         else:
             name, cells = "", [""] * len(row.entries)

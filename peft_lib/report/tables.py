@@ -162,6 +162,15 @@ def _heated(cell: Cell | None, notes: Footnotes, low: float, high: float) -> Ent
     return replace(shown, lines=keep, heat=1 - share if cell.direction == "lower" else share)
 
 
+def _place_not_given(cells: list[Cell], highlight: int) -> bool:
+    """Whether a row has fewer marks than it could have."""
+    rows: dict[tuple, list[Cell]] = {}
+    for c in cells:
+        if c.method and c.complete:
+            rows.setdefault(c.key, []).append(c)
+    return any(sum(c.rank_in_row is not None for c in row) < min(highlight, len(row)) for row in rows.values())
+
+
 def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) -> list[str]:
     """What a reader has to know of this table, from its data."""
     said = []
@@ -172,6 +181,8 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
             if artefact.highlight > 1
             else "Best of each row marked."
         )
+        if _place_not_given(cells, artefact.highlight):
+            said.append("A place that more cells share than there are marks left is not given.")
         if any(c.status == "partial" for c in cells):
             said.append("Cells with fewer runs than planned (n of m) take no place.")
     if artefact.kind == "heatmap" and artefact.highlight:

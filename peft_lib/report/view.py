@@ -13,12 +13,23 @@ from peft_lib.report.markup import latex_name, safe_html, short
 
 HEADING = 40
 """Characters of a method's name in a heading in LaTeX; the HTML page has all of them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A kind of small line below a value: its name in a narrow column, and at the page's switch, if it has one."""
+
+    short: str
+    switch: str = ""
+
+
 LINES = {
-    "n": "runs", "edge": "at the edge of the grid", "sd": "sd", "interval": "95 % interval",
-    "values": "single seeds", "change": "change vs best", "ratio": "ratio to reference",
-    "formula": "by formula", "paper": "paper", "difference": "difference",
+    "n": Line("runs"), "edge": Line("edge"), "sd": Line("sd", "sd"), "interval": Line("95%", "95 % interval"),
+    "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
+    "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
+    "difference": Line("diff."),
 }  # fmt: skip
-"""Lines that may stand below a value, in this order, and what they are called."""
+"""In the order in which they stand."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 
 from peft_lib.methods.method import Method
 from peft_lib.methods.registry import available, get_method, register, unregister
+from peft_lib.names import first_line
 from peft_lib.report import style
 from peft_lib.report.tables import FAMILIES, family_name
 
@@ -55,3 +56,11 @@ def test_a_learning_rate_group_of_one_s_own_is_called_by_its_methods(stranger, t
     plan = synthetic.make_plan(tmp_path, data)
     cells = build(plan, plan.study.artefacts[0], collect(plan, tmp_path / "results"), tmp_path / "results")
     assert {c.row: c.text for c in cells if c.column == "lr"} == {"A and B train": "0.00316", "Stranger": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("one\ntwo"), "one"), (OSError(), "OSError"), (KeyError(""), "''"), (RuntimeError("\n x\ny"), "x")],
+)
+def test_the_gist_of_an_error(error: Exception, line: str):
+    assert first_line(error) == line
