@@ -78,6 +78,10 @@ def _shapes(parser: Parser, where: Location, shapes: tuple[Shape, ...], entry: M
                 remedy = f"for example rows: [{max(first, 0)}, {max(first, 0) + shape.d_out}]"
                 parser.problem((*place, "rows"), list(shape.rows), rule, remedy)
                 continue
+        blocks = entry.layers or (entry.architecture.get("depth") if isinstance(entry.architecture, dict) else None)
+        if type(blocks) is int and shape.count > blocks:
+            rule = f"the model has {blocks} blocks, so there are at most {blocks} places of one kind"
+            parser.problem((*place, "count"), shape.count, rule, f"use count: {blocks}")
         same = (shape.module, shape.rows)
         if same in seen:
             rule = f"a target set names a place once; {shape.module} with these rows is entry {seen[same]} too"
@@ -177,7 +181,7 @@ def _source(parser: Parser, key: str, source: object) -> str | None:
 def _declared(loader: object, name: str) -> object:
     """A constant that a loader's file assigns as a literal, read without importing the file; None if it does not."""
     path = PACKAGE / "data" / f"{loader}.py"
-    if not isinstance(loader, str) or not re.fullmatch(r"\w+", loader) or not path.is_file():
+    if not isinstance(loader, str) or not re.fullmatch(r"\w{1,64}", loader) or not path.is_file():
         return None
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and any(

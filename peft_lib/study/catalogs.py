@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from peft_lib.study.parsing import Words
-from peft_lib.study.types import SAFE_ID, Id, Name, NonNegative, Positive, Scalar, Seed, Text
+from peft_lib.study.types import SAFE_ID, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
 
 Size = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Words("a source: <scheme>:<what>, e.g. package:my_package/model or sklearn:digits")]
-Revision = Annotated[str, Field(min_length=1), Words("a text that pins the content: a version or a hash")]
+Revision = Annotated[Line, Words("a text that pins the content: a version or a hash")]
 Options = dict[str, Scalar]
 
 
@@ -38,12 +38,10 @@ class PretrainRecipe(Frozen):
 class Shape(Frozen):
     """`count` adapted places of the same size, found at modules whose path ends in `module`."""
 
-    module: Annotated[str, Field(min_length=1)] = Field(
-        description="last part of the module path, e.g. 'query' or 'qkv'"
-    )
-    d_in: int = Field(ge=1)
-    d_out: int = Field(ge=1, description="height of the adapted output slice")
-    count: int = Field(ge=1, description="number of such places in the model")
+    module: Line = Field(description="last part of the module path, e.g. 'query' or 'qkv'")
+    d_in: int = Field(ge=1, le=1_000_000, description="width of the adapted input")
+    d_out: int = Field(ge=1, le=1_000_000, description="height of the adapted output slice")
+    count: int = Field(ge=1, le=10_000, description="number of such places in the model")
     rows: tuple[int, int] | None = Field(None, description="output slice [start, stop) of a fused projection")
 
 

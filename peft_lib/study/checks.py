@@ -436,6 +436,9 @@ def check_use(study: Study, layering: "Layering", parser: Parser, tally: Tally) 
             remedy = "mend `when`, remove the rule, or add such runs to a grid"
             parser.problem((*where, "when") if given else where, given, rule, remedy)
             continue
+        if where not in layering.winners and not _broken_below(parser, where):
+            rule = "later rules, or the grids, override every value of this rule"
+            tally.warnings.append(problem_at(where, study.rules[index].source, rule, "remove it", parser.lines))
         unknown_options(layering.rules[index], methods, tally)
         _unused(layering.rules[index].given, (*where, "set"), methods, "the methods that the rule is for", parser)
     for name, methods in layering.by_grid.items():
@@ -451,7 +454,8 @@ def check_use(study: Study, layering: "Layering", parser: Parser, tally: Tally) 
         rule = "the study has no artefacts: its runs are trained, and no table or report is made"
         tally.warnings.append(problem_at(("artefacts",), None, rule, "add artefacts to see results", parser.lines))
         return
-    for name in set(study.grids) - {a.grid for a in study.artefacts}:
+    shown_grids = {a.grid for a in study.artefacts}
+    for name in (g for g in study.grids if g not in shown_grids):
         rule = "no artefact shows this grid: its runs are trained, and no table has them"
         remedy = f"add an artefact with grid: {name}, if they are to be shown"
         tally.warnings.append(problem_at(("grids", name), name, rule, remedy, parser.lines))

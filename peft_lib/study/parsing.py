@@ -69,7 +69,9 @@ class Parser:
             if info is None or key in known:
                 self.unknown(place, key, [n for n in kind.model_fields if n not in known])
             elif value is None and key in not_null:
-                remedy = f"leave the line out to inherit {key}, or write a value, e.g. {key}: {example(info)}"
+                remedy = (
+                    f"leave the line out (a setting is then inherited), or write a value, e.g. {key}: {example(info)}"
+                )
                 self.problem(place, None, f"{key} cannot be null; it is {words_of(info)}", remedy)
             else:
                 read = self.value(Annotated[info.annotation, *info.metadata, info], value, place)

@@ -80,7 +80,7 @@ def problem_at(location: Location, value: object, rule: str, remedy: str, lines:
 
 def hashable(value: object) -> object:
     """Problems are compared, to tell each once; a mapping or list is kept as its text."""
-    return Shown(value) if isinstance(value, (dict, list, set)) else value
+    return Shown(value) if isinstance(value, (dict, list, tuple, set)) else value
 
 
 class Shown(str):

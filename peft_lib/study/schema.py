@@ -44,7 +44,7 @@ class Settings(Frozen):
     )
     lr: Positive | None = Field(None, description="peak learning rate; 1e-3.5 means 10^-3.5", examples=["1e-3"])
     head_lr_mult: Positive | None = Field(None, description="learning rate of the head, as a multiple of lr")
-    weight_decay: NonNegative | None = Field(None, description="decoupled weight decay per step, times lr")
+    weight_decay: NonNegative | None = Field(None, description="weight decay of the optimiser")
     optimizer: Literal["adamw", "sgd"] | None = Field(None, description="optimiser of all trained parameters")
     schedule: Literal["constant", "linear", "cosine"] | None = Field(None, description="lr after the warm-up")
     warmup_ratio: Annotated[NonNegative, Words("a number of at least 0 and below 1")] | None = Field(
@@ -106,6 +106,8 @@ class When(Frozen):
     dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
     method: Names | None = Field(None, description="method ids", examples=[["lora"]])
     lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
+
+    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group")
 
 
 class Rule(Frozen):

@@ -86,6 +86,13 @@ def check_text(value: str) -> str:
     return value
 
 
+def check_scalar(value: Any) -> Any:
+    """Options: raises Refused for numbers that are none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused("an option is a text, a finite number, true or false", "write a finite number")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0), Words("a number above 0")]
 NonNegative = Annotated[Number, Field(ge=0), Words("a number of at least 0")]
@@ -97,4 +104,5 @@ Text = Annotated[str, AfterValidator(check_text), Words("a text")]
 Caption = Annotated[str, AfterValidator(lambda value: check_text(value) if value else value), Words("a text")]
 Seed = Annotated[int, Field(ge=0, lt=2**31), Words("a whole number from 0 to 2,147,483,647")]
 PathText = Annotated[str, Field(min_length=1), Words("the path of a file")]
-Scalar = Annotated[str | int | float | bool, Words("a text, a number, true or false")]
+Line = Annotated[str, AfterValidator(check_text), Words("a text that is not blank")]
+Scalar = Annotated[str | int | float | bool, AfterValidator(check_scalar), Words("a text, a number, true or false")]
