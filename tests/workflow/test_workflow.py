@@ -213,6 +213,12 @@ def test_refusals_are_the_message_alone(done: Path) -> None:
         assert not [line for line in lines if "Error" in line or "Traceback" in line or line.startswith("  File")]
 
 
+def test_warnings_are_printed_once(done: Path) -> None:
+    study = study_with(done, "warned", set={"lr": 3})
+    ran = snakemake_process(done, "-n", "--configfile", study)
+    assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
+
+
 def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
     study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
     del study["id"]
