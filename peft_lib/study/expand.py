@@ -136,7 +136,7 @@ class _Planner:
                 p for p in told if not p.path and p.line is None
             ]:  # the file itself: told where it is named
                 told.remove(problem)
-                self.parser.problem(("catalogs", name), problem.value, problem.rule, problem.remedy)
+                self.parser.problem(("catalogs", name), getattr(paths, name), problem.rule, problem.remedy)
         if not data_problems and datasets:
             check_pretraining(models, datasets, between)
         problems = [*model_problems, *between.problems, *data_problems]

@@ -8,7 +8,7 @@ from peft_lib.study.catalog_checks import check_datasets, check_models
 from peft_lib.study.catalogs import DatasetEntry, Entry, ModelEntry
 from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Lines, Problem, StudyError
+from peft_lib.study.problems import ABSENT, Lines, Problem, StudyError
 from peft_lib.study.schema import Settings, Study
 from peft_lib.study.types import Id
 
@@ -67,6 +67,9 @@ def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], list[Pr
     """The entries of a catalog as far as they can be read, and its problems."""
     document: Document = read_document(path)
     parser = Parser(document.lines, document.problems, document.broken)
+    if not document.data and not document.problems:
+        rule, remedy = "a catalog has at least one entry", "add one: docs/study.md has the fields"
+        parser.problem((), ABSENT, rule, remedy)
     entries = {key: parser.model(kind, fields, (key,), id=key) for key, fields in document.data.items()}
     for key in document.data:
         parser.value(Id, key, (key,))
