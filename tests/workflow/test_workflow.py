@@ -135,10 +135,10 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"defaults": {"lr": -1}}, ["defaults.lr", "greater than 0"]),
+        ({"defaults": {"lr": -1}}, ["defaults.lr", "a number above 0"]),
         (
             {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
-            ["Did you mean: cla"],
+            ["did you mean cla"],
         ),
         ({"colour": 1}, ["colour", "unknown key"]),
     ],
