@@ -178,7 +178,7 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"defaults": {"lr": -1}}, ["defaults.lr", "above 0"]),
+        ({"defaults": {"lr": -1}}, ["defaults.lr", "a number above 0"]),
         (
             {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
             ["did you mean cla"],
