@@ -10,6 +10,8 @@ import pkgutil
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 import peft_lib.methods as package
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.names import did_you_mean
@@ -66,11 +68,15 @@ def load_plugin(path: Path | str) -> Method:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it prints must not mix with what a command prints
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a stranger's file does, planning goes on to the next problem
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's file does, planning goes on to the next problem
         raise MethodError(f"plug-in {path}: {type(error).__name__}: {error}") from error
     method = getattr(module, "METHOD", None)
     if not isinstance(method, Method):
         raise MethodError(f"plug-in {path}: it must define METHOD = Method(...), found {type(method).__name__}")
+    if wrong := _wrong_fields(method):
+        raise MethodError(f"plug-in {path}: METHOD's {'; '.join(wrong)}. See docs/adding_a_method.md")
     if method.id in available() and method_file(method.id) != path:
         raise MethodError(
             f"plug-in {path}: method id {method.id!r} is taken by {method_file(method.id)}. Choose another"
@@ -78,6 +84,27 @@ def load_plugin(path: Path | str) -> Method:
     sys.modules[module_name] = module
     _plugins[method.id] = (method, path)
     return method
+
+
+def _wrong_fields(method: Method) -> list[str]:
+    """Fields of a type that planning would stumble over: a dataclass checks none."""
+    wrong = []
+    for name in ("name", "formula", "source", "family", "lr_group", "html", "latex"):
+        if not isinstance(getattr(method, name), str):
+            wrong.append(f"{name} is a text, not {getattr(method, name)!r}")
+    if not isinstance(method.trains, tuple) or set(map(str, method.trains)) - {"A", "B", "P", "backbone"}:
+        wrong.append(f"trains is a tuple of 'A', 'B', 'P', 'backbone', not {method.trains!r}")
+    if not (isinstance(method.options, type) and issubclass(method.options, BaseModel)):
+        wrong.append(f"options is a class of options (a subclass of Options), not {method.options!r}")
+    if method.start is not None and not callable(method.start):
+        wrong.append(f"start is a function, not {method.start!r}")
+    rate = method.default_lr
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):
+        wrong.append(f"default_lr is a number above 0, not {rate!r}")
+    for name in ("chains", "column_sparse", "scaled", "ranked"):
+        if not isinstance(getattr(method, name), bool):
+            wrong.append(f"{name} is True or False, not {getattr(method, name)!r}")
+    return wrong
 
 
 def register(method: Method) -> Method:

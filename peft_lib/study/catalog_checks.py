@@ -121,6 +121,10 @@ def check_pretraining(models: Mapping[str, ModelEntry], datasets: Mapping[str, D
 def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:
     for key, entry in datasets.items():
         _module(parser, (key, "loader"), entry.loader, "data", "LABELS", "data set loader")
+        reads = _declared(entry.loader, "MODALITY")
+        if isinstance(reads, str) and entry.modality is not None and reads != entry.modality:
+            rule = f"loader {entry.loader} makes {reads} data"
+            parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another loader")
         scheme = _source(parser, key, entry.source)
         if scheme and entry.revision is None and not parser.is_broken((key, "revision")):
             rule = "a data set needs the revision that names its content"

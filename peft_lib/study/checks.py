@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +256,7 @@ def _artefact(artefact: Artefact, grid: Grid | None, where: Location, data: Any,
             rule = f"kind {artefact.kind} does not use {key}; {kinds} does"
             parser.problem((*where, key), value, rule, "remove the line, or choose another kind")
     if artefact.published is not None and "published" in Artefact.uses.get(artefact.kind, ()):
-        _published(artefact.published, (*where, "published"), parser)
+        _published(artefact.published, artefact.kind, (*where, "published"), parser)
     if grid is None:
         return
     if artefact.normalise_to is not None and artefact.normalise_to not in grid.methods:
@@ -276,13 +277,27 @@ def _artefact(artefact: Artefact, grid: Grid | None, where: Location, data: Any,
             parser.problem((*where, "columns"), artefact.columns, rule, "name another setting")
 
 
-def _published(name: str, where: Location, parser: Parser) -> None:
+def _published(name: str, kind: str, where: Location, parser: Parser) -> None:
     known = sorted(p.name for p in REFERENCE.glob("table*.csv"))
     if not re.fullmatch(r"[\w.-]+", name) or name in (".", ".."):
         rule = "published is the name of a file of reports/reference, without a folder"
         parser.problem(where, name, rule, _nearest(name.rpartition("/")[2], known))
     elif name not in known:
         parser.problem(where, name, "no such file of published values in reports/reference", _nearest(name, known))
+    else:
+        wanted = {"hyperparameters": {"setting"}, "parameters": {"quantity"}, "efficiency": {"quantity"}}.get(
+            kind, set()
+        )
+        fitting = [k for k in known if _columns(k) & {"setting", "quantity"} == wanted]
+        if name not in fitting:
+            rule = f"the file has values of another kind of table than {kind}, so no cell would meet one"
+            parser.problem(where, name, rule, f"use one of {', '.join(fitting)}")
+
+
+@cache
+def _columns(name: str) -> set[str]:
+    with (REFERENCE / name).open(encoding="utf-8-sig", errors="replace") as file:
+        return set(file.readline().strip().split(","))
 
 
 def check_vary(name: str, grid: Grid, parser: Parser) -> None:
@@ -355,6 +370,10 @@ def check_run(
                 refuse("rank", rule, f"use at most {largest}, or give these methods a rank of their own", value=rank)
     if method.chains:
         _chain(settings, refuse)
+    if model.modality == "text" and s["input_size"] < 3:
+        refuse(
+            "input_size", "a text needs room for a word between its first and last token", "use at least 3", model.id
+        )
     if model.max_length is not None and s["input_size"] > model.max_length:
         rule = f"{model.id} reads at most {model.max_length} tokens"
         refuse("input_size", rule, f"use at most {model.max_length}", model.id)

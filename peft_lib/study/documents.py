@@ -30,7 +30,7 @@ from peft_lib.study.problems import (
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 30
-MAX_VALUES = 200_000
+MAX_VALUES = 50_000
 MAX_DIGITS = 15
 """Limits of a file: bytes, levels, values with aliases expanded, digits of an integer."""
 

@@ -127,19 +127,17 @@ class _Planner:
     def catalogs(self) -> tuple[dict[str, ModelEntry], dict[str, DatasetEntry], list, set[tuple[str, str]]]:
         """Both catalogs, their problems, and the pairs of entries that have none."""
         paths = self.study.catalogs
-        models, model_problems = read_catalog(_below(self.root, paths.models), ModelEntry)
-        datasets, data_problems = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
-        lines = read_document(_below(self.root, paths.models)).lines if any(m.pretrain for m in models.values()) else {}
-        between = Parser(lines)
-        for name, told in (("models", model_problems), ("datasets", data_problems)):
-            for problem in [
-                p for p in told if not p.path and p.line is None
-            ]:  # the file itself: told where it is named
-                told.remove(problem)
-                self.parser.problem(("catalogs", name), problem.value, problem.rule, problem.remedy)
-        if not data_problems and datasets:
-            check_pretraining(models, datasets, between)
-        problems = [*model_problems, *between.problems, *data_problems]
+        models, of_models = read_catalog(_below(self.root, paths.models), ModelEntry)
+        datasets, of_datasets = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
+        if datasets and not of_datasets.problems:
+            check_pretraining(models, datasets, of_models)
+        problems = []
+        for name, told in (("models", of_models.problems), ("datasets", of_datasets.problems)):
+            for problem in told:
+                if problem.path or problem.line is not None:
+                    problems.append(problem)
+                else:  # the file itself: told where it is named
+                    self.parser.problem(("catalogs", name), getattr(paths, name), problem.rule, problem.remedy)
         bad = {p.path.partition(".")[0].partition("[")[0] for p in problems}
         sound = {(m, d) for m in models for d in datasets if m not in bad and d not in bad}
         return models, datasets, problems, sound

@@ -8,7 +8,7 @@ from peft_lib.study.catalog_checks import check_datasets, check_models
 from peft_lib.study.catalogs import DatasetEntry, Entry, ModelEntry
 from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Lines, Problem, StudyError
+from peft_lib.study.problems import ABSENT, Lines, StudyError
 from peft_lib.study.schema import Settings, Study
 from peft_lib.study.types import Id
 
@@ -57,19 +57,22 @@ def load_datasets(path: Path | str) -> dict[str, DatasetEntry]:
 
 
 def _load(path: Path | str, kind: type[E]) -> dict[str, E]:
-    entries, problems = read_catalog(path, kind)
-    if problems:
-        raise StudyError(problems, str(path))
+    entries, parser = read_catalog(path, kind)
+    if parser.problems:
+        raise StudyError(parser.problems, str(path))
     return entries
 
 
-def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], list[Problem]]:
-    """The entries of a catalog as far as they can be read, and its problems."""
+def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], Parser]:
+    """The entries of a catalog as far as they can be read, and what read them: its problems, its lines."""
     document: Document = read_document(path)
     parser = Parser(document.lines, document.problems, document.broken)
+    if not document.data and not document.problems:
+        rule, remedy = "a catalog has at least one entry", "add one: docs/study.md has the fields"
+        parser.problem((), ABSENT, rule, remedy)
     entries = {key: parser.model(kind, fields, (key,), id=key) for key, fields in document.data.items()}
     for key in document.data:
         parser.value(Id, key, (key,))
     check_models({k: e for k, e in entries.items() if isinstance(e, ModelEntry)}, parser)
     check_datasets({k: e for k, e in entries.items() if isinstance(e, DatasetEntry)}, parser)
-    return entries, parser.problems
+    return entries, parser

@@ -90,7 +90,7 @@ class Parser:
         near = near_names(key, known)
         odd = strange_characters(key)
         remedy = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(known) or 'none'}"
-        if key in HOMES:
+        if key in HOMES and not any(key.startswith(name) or name.startswith(key) for name in near):
             remedy = f"{key} belongs under {HOMES[key]}"
         self.problem(location, key, f"unknown key{f' ({odd})' if odd else ''}", remedy)
 
@@ -123,6 +123,8 @@ class Parser:
             else:
                 wrong = isinstance(value, dict)
                 remedy = "write a list: a line starting with '- ' for each" if wrong else f"write [{_plainly(value)}]"
+                if isinstance(value, str) and _unwrap(item)[0] is int:
+                    remedy = "write every one, e.g. [0, 1, 2]"
                 self.problem(location, value, f"{_name(location)} is a list", remedy)
                 return ()
         if not value and any(isinstance(m, at.MinLen) and m.min_length for m in metadata):
