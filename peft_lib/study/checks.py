@@ -1,7 +1,7 @@
 """Rules between the parts of a study: names that point somewhere, values that fit together, and what is of no use."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names
-from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Location, Problem, problem_at, strange_characters
 from peft_lib.study.schema import SWEEPABLE, Artefact, Grid, Study
@@ -364,8 +364,12 @@ def check_run(
             refuse("targets", f"{model.id} has no target set of that name", near, model.id, targets)
         elif method.uses("rank"):
             rank = s.get("rank", RunSpec.model_fields["rank"].default)
-            largest = min(method.largest_rank(shape.d_in, shape.d_out) for shape in shapes)
-            if rank > largest:
+            largest = _largest_rank(method, shapes)
+            if largest is None:
+                rule = f"the method {method.id} cannot say how large its rank may be: its max_rank fails"
+                tally.refuse(("grids", grid, "methods"), "max_rank", method.id, rule, "mend the plug-in", method.id)
+                good = False
+            elif rank > largest:
                 rule = f"rank is larger than the smallest adapted place of {model.id} allows ({largest})"
                 refuse("rank", rule, f"use at most {largest}, or give these methods a rank of their own", value=rank)
     if method.chains:
@@ -392,6 +396,14 @@ def check_run(
         rule = f"a learning rate above {HIGH_LR:g} rarely trains"
         tally.warn(places.get("lr", ("defaults",)), "lr", s["lr"], rule, "check that it is meant", method.id)
     return good
+
+
+def _largest_rank(method: Method, shapes: Sequence[Shape]) -> int | None:
+    """Largest rank that every place takes; None where a plug-in's own rule raises or gives no number."""
+    try:
+        return min(int(method.largest_rank(shape.d_in, shape.d_out)) for shape in shapes)
+    except Exception:  # noqa: BLE001 - a stranger's function
+        return None
 
 
 def _chain(settings: "Resolved", refuse: Any) -> None:

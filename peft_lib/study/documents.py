@@ -397,7 +397,7 @@ def merge_documents(config: Mapping[str, Any], files: Sequence[Path | str]) -> D
     line. Problems of the files' notation are noted."""
     merged = Document()
     for file in files:
-        document = read_document(file)
+        document = read_document(short(file))
         merged.problems += document.problems
         merged.broken |= document.broken
         _update(merged, document, ())
@@ -445,7 +445,7 @@ def _compare(result: Document, value: Any, filed: Any, lines: Lines, location: L
         result.lines[location] = lines.get(location, COMMAND_LINE)
     else:
         result.lines[location] = COMMAND_LINE
-        _replace(result.data, location, _from_command_line(value))
+        _replace(result.data, location, _from_command_line(value, top=len(location) == 1))
 
 
 def _same(value: Any, filed: Any) -> bool:
@@ -458,17 +458,26 @@ def _replace(data: Any, location: Location, value: Any) -> None:
         _at(data, location[:-1])[location[-1]] = value
 
 
-def _from_command_line(value: Any) -> Any:
-    """Snakemake reads nested values of --config as texts: '{rank: 16}' gives '16'. They are read as YAML reads them."""
+def _from_command_line(value: Any, top: bool = False) -> Any:
+    """Snakemake reads nested values of --config as texts: '{rank: 16}' gives '16'. They are read as YAML reads them.
+
+    At the top level it makes numbers itself, so that a text there is meant as one (title='"2026"').
+    """
     if isinstance(value, dict):
         return {k: _from_command_line(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_from_command_line(v) for v in value]
-    if isinstance(value, str) and re.fullmatch(
-        r"true|True|false|False|null|~|-?[0-9]+|-?[0-9]*\.[0-9]+(e[-+][0-9]+)?", value
-    ):
+    words = r"true|True|false|False|null|~"
+    numbers = r"-?[0-9]+|-?[0-9]*\.[0-9]+(e[-+][0-9]+)?"
+    if isinstance(value, str) and re.fullmatch(words if top else f"{words}|{numbers}", value):
         return yaml.safe_load(value) if len(value) <= MAX_DIGITS else value
     return value
+
+
+def short(path: Path | str) -> str:
+    """A path as one would type it: relative where it lies below the working directory."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
 
 
 def _as_data(value: Any, above: tuple[int, ...] = ()) -> Any:

@@ -17,7 +17,7 @@ from peft_lib.methods.registry import load_plugin
 from peft_lib.study.catalog_checks import check_pretraining
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.checks import Names, Tally, check_artefacts, check_names, check_run, check_use, check_vary
-from peft_lib.study.documents import Document, merge_documents, read_document
+from peft_lib.study.documents import Document, merge_documents, read_document, short
 from peft_lib.study.layering import Layering, Resolved
 from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.parsing import Parser
@@ -52,7 +52,7 @@ def plan_config(config: Mapping[str, Any], files: Sequence[Path | str], root: Pa
     `files`: the config files in the order in which they were merged, later ones winning. A problem names the last file
     that sets the value, with the line, or 'command line' where none does. Raises StudyError with all problems.
     """
-    source = ", ".join(str(f) for f in files) or "command line"
+    source = ", ".join(short(f) for f in files) or "command line"
     return _plan(merge_documents(config, files), root, source)
 
 
@@ -107,7 +107,7 @@ class _Planner:
         problems = [*parser.problems, *catalog_problems]
         if problems:
             raise StudyError(problems, self.source)
-        return Plan(study, models, datasets, runs, points, provenance, tuple(self.tally.warnings))
+        return Plan(study, models, datasets, runs, points, provenance, tuple(self.tally.warnings), self.data)
 
     def plugins(self) -> None:
         seen: dict[Path, int] = {}

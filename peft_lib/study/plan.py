@@ -40,6 +40,8 @@ class Plan:
     """run id -> setting -> where its value comes from."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed and looks wrong; the callers print it."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The study as it was planned, for JSON: files merged, values of the command line read as YAML."""
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:

@@ -397,6 +397,7 @@ CASES = {
     "a folder as a plug-in": Case(study("[plug.py]", "[.]"), "plugins[0]", 7, ("folder",)),
     "a plug-in with a group that is a number": Case({"plug.py": [('lr_group="asym"', "lr_group=5")]}, "plugins[0]", 7, ("lr_group is a text",)),
     "a plug-in with options that are none": Case({"plug.py": [("options=MineOptions", "options=None")]}, "plugins[0]", 7, ("a subclass of Options",)),
+    "a plug-in whose trains is a text": Case({"plug.py": [('trains=("B",)', 'trains="B"')]}, "plugins[0]", 7, ("tuple of names",)),
     "a plug-in that raises no Exception": Case(plugin("raise GeneratorExit('x')"), "plugins[0]", 7, ("GeneratorExit",)),
     "a plug-in without end": Case(plugin("def f(): f()\nf()"), "plugins[0]", 7, ("RecursionError",)),
     "a plug-in twice": Case(study("[plug.py]", "[plug.py, ./plug.py]"), "plugins[1]", 7, ("once",)),

@@ -124,6 +124,20 @@ def test_nested_values_of_the_command_line_are_read_as_yaml(tmp_path: Path) -> N
     plan = plan_config(config, [path], tmp_path)
     lora = next(s for s in plan.runs.values() if s.method == "lora" and plan.points["sweep"][0].run_id != s.run_id)
     assert lora.rank == 2 and lora.clip_norm is None
+    (tmp_path / "study.json").write_text(json.dumps(plan.data))
+    assert plan_file(tmp_path / "study.json", tmp_path).runs.keys() == plan.runs.keys()
+    titled = plan_config(
+        merged(yaml.safe_load(path.read_text()), {"title": "2026", "deterministic": "false"}), [path], tmp_path
+    )
+    assert titled.study.title == "2026" and titled.study.deterministic is False
+
+
+def test_files_are_named_as_one_types_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake makes every path absolute."""
+    path = write(tmp_path, study("threads: 1", "threads: 0"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match=r"^study.yaml: 1 problem[^§]*threads \(study.yaml:4\)"):
+        plan_config(yaml.safe_load(path.read_text()), [path.resolve()], ".")
 
 
 def test_a_study_without_an_id_is_refused(tmp_path: Path) -> None:
