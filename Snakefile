@@ -3,6 +3,7 @@
 #   snakemake --cores all --configfile config/OTHER.yaml       another study
 #   snakemake --cores all --profile slurm                      on a cluster
 
+import os
 import sys
 
 from snakemake.utils import min_version
@@ -10,11 +11,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
-if (
-    "id" not in config
-):  # no --configfile: the default study; --config overrides go on top of it
+# The default study, unless --configfile names another: the two are never mixed. --config overrides go on top of either.
+if not workflow.configfiles:
 
-    configfile: "config.yaml"
+    configfile: os.path.relpath(os.path.join(workflow.basedir, "config.yaml"))
 
 
 include: "rules/common.smk"
@@ -33,9 +33,9 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"reports/{STUDY}/index.html",
+        REPORT or RESULTS,
 
 
 rule runs:
     input:
-        [f"results/runs/{folder}/result.parquet" for folder in RUNS],
+        RESULTS,

@@ -6,7 +6,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["adapt", "read_delta"]
+__all__ = ["adapt", "check", "read_delta"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,6 +14,10 @@ def __getattr__(name: str) -> Any:
         from peft_lib.layers.adapter import adapt
 
         return adapt
+    if name == "check":
+        from peft_lib.layers.checking import check
+
+        return check
     if name == "read_delta":
         from peft_lib.layers.delta_file import read_delta
 

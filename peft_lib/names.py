@@ -1,4 +1,4 @@
-"""Near names for error messages: what somebody who mistyped a name may have meant."""
+"""Words of error messages: what somebody who mistyped a name may have meant, and the gist of an exception."""
 
 import difflib
 from collections.abc import Iterable
@@ -16,3 +16,9 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """' Did you mean: a, b?', to be put behind a sentence; empty if nothing is near."""
     near = near_names(name, known)
     return f" Did you mean: {', '.join(near)}?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, for a table or a sentence; the kind of exception if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

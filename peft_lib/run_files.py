@@ -10,6 +10,9 @@ from peft_lib.files import atomic_path
 
 RESULT_VERSION = 1
 
+RUN_FILES = ("delta.safetensors", "epochs.parquet", "predictions.parquet", "spec.json", "result.parquet")
+"""What a run leaves in its folder. result.parquet is put in place last: its presence means a whole run."""
+
 
 def _schema(fields: dict[str, tuple[pa.DataType, str]], version: int = RESULT_VERSION) -> pa.Schema:
     columns = [pa.field(name, kind, metadata={"description": text}) for name, (kind, text) in fields.items()]
@@ -65,12 +68,19 @@ RESULT = _schema(
         "device_name": (S, "processor or accelerator, as its driver names it"),
         "threads": (N, "processor threads"),
         "processes": (N, "Accelerate processes"),
-        "attempts": (N, "times the run was started, the finishing one included"),
+        "micro_batch": (N, "items that one forward pass took, per process; null: the whole batch"),
+        "deterministic": (B, "whether deterministic kernels were asked for (an accelerator; a CPU's are)"),
+        "mixed_precision": (S, "of Accelerate: no, bf16"),
+        "distributed_type": (S, "of Accelerate: NO, MULTI_CPU, MULTI_GPU"),
+        "keep": (S, "snapshots in delta.safetensors: selected, both, none"),
+        "attempts": (N, "1, and 1 for each resume from a checkpoint: attempts that the result rests on"),
         "versions": (S, "JSON: versions of python, torch and the libraries that computed the numbers"),
-        "git_commit": (S, "commit of the working tree; null outside a repository"),
-        "git_dirty": (B, "whether tracked files differed from the commit"),
+        "git_commit": (S, "commit of this repository when the run started; null: see git_note"),
+        "git_dirty": (B, "whether tracked files differed from the commit; null: see git_note"),
+        "git_note": (S, "why commit or dirty is null: not a git checkout, no git, time-out; null otherwise"),
         "fingerprint": (S, "source code and data that the numbers depend on (docs/architecture.md)"),
         "data_sha256": (S, "SHA-256 of the prepared data"),
+        "weights_sha256": (S, "SHA-256 of the model's weights file, as checked against its manifest"),
         "host": (S, "machine name"),
         "started": (S, "ISO 8601, UTC, of the first attempt"),
         "finished": (S, "ISO 8601, UTC"),

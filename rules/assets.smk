@@ -9,18 +9,18 @@ rule fetch_model:
     wildcard_constraints:
         model=one_of(FETCHED),
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS.models,
+        catalog=untracked(MODEL_CATALOG),
     message:
         "Fetching the weights of {wildcards.model}"
     shell:
         "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
-        " --out resources/models/{wildcards.model} > {log} 2>&1"
+        " --out resources/models/{wildcards.model} >> {log} 2>&1"
 
 
 rule prepare:
@@ -34,7 +34,7 @@ rule prepare:
     log:
         "resources/prepared/{dataset}/{model}-{size}/prepare.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=4000,
         runtime=60,
@@ -45,13 +45,15 @@ rule prepare:
             if PLAN.models[w.model].modality == "text"
             else "--image-size"
         ),
-        catalogs=f"--models {CATALOGS.models} --datasets {CATALOGS.datasets}",
+        models=untracked(MODEL_CATALOG),
+        datasets=untracked(DATASET_CATALOG),
     message:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
         "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
-        " {params.size} {wildcards.size} {params.catalogs} --model-dir resources/models/{wildcards.model}"
-        " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} > {log} 2>&1"
+        " {params.size} {wildcards.size} --models {params.models:q} --datasets {params.datasets:q}"
+        " --model-dir resources/models/{wildcards.model}"
+        " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} >> {log} 2>&1"
 
 
 rule pretrain:
@@ -65,7 +67,7 @@ rule pretrain:
     wildcard_constraints:
         model=one_of(PRETRAINED),
     conda:
-        "../envs/environment.yaml"
+        environment
     threads: PLAN.study.threads
     resources:
         mem_mb=4000,
@@ -73,7 +75,7 @@ rule pretrain:
         cpus_per_task=PLAN.study.threads,
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
-        catalog=CATALOGS.models,
+        catalog=untracked(MODEL_CATALOG),
         prepared=subpath(input[0], parent=True),
         threads=PLAN.study.threads,
     message:
@@ -81,4 +83,4 @@ rule pretrain:
     shell:
         "python -m workflow_scripts.pretrain --model {wildcards.model} --catalog {params.catalog:q}"
         " --prepared {params.prepared} --threads {params.threads}"
-        " --out resources/models/{wildcards.model} > {log} 2>&1"
+        " --out resources/models/{wildcards.model} >> {log} 2>&1"

@@ -1,41 +1,109 @@
 # The plan of the study, computed once, and the look-ups of the rules. Nothing here imports torch.
 
 import json
+import os
 import shlex
 
-from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
+from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
-from peft_lib.study.launch import launcher, train_arguments
-from peft_lib.study.loading import read_yaml
+from peft_lib.study.launch import execution_arguments
 from peft_lib.study.plan import prepared_folder
-from peft_lib.study.expand import plan_study
 from peft_lib.study.problems import StudyError
+from workflow_scripts.devices import visible_devices
 
 
 def planned():
-    files = [str(f) for f in workflow.configfiles]
+    files = [os.path.relpath(file) for file in workflow.configfiles]
     try:
-        lines = {}
-        for (
-            file
-        ) in (
-            files
-        ):  # also refuses repeated keys, which Snakemake's own reading would swallow
-            lines = read_yaml(file)[1]
-        return plan_study(config, workflow.basedir, lines, ", ".join(files) or "study")
+        return plan_config(config, files, workflow.basedir)
     except StudyError as error:
-        raise WorkflowError(str(error))
+        # not a WorkflowError: that would put lines of this file around the message
+        sys.exit(str(error))
 
 
 PLAN = planned()
+if workflow.is_main_process:
+    for warning in PLAN.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
+RESULTS = [f"results/runs/{folder}/result.parquet" for folder in RUNS]
+REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
 PREPARED = PLAN.prepared
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
-CATALOGS = PLAN.study.catalogs
+
+
+# How jobs are started.
+
+
+def untracked(value):
+    """A param that reruns nothing when it changes, for what says how or where and not what: Snakemake does not compare
+    params whose function asks for `resources`."""
+    return lambda wildcards, resources: value
+
+
+def at_root(path):
+    """A path of the study, which starts at the repository root, as seen from the working directory (--directory)."""
+    return os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+def escaped(text):
+    """Snakemake formats most texts: {x} in a folder's name is to stay what it is."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def with_conda():
+    settings = workflow.deployment_settings
+    return bool(settings) and DeploymentMethod.CONDA in settings.deployment_method
+
+
+def environment(wildcards):
+    """The rules' conda environment, where --sdm conda asks for it."""
+    path = os.path.join(workflow.basedir, "envs", "environment.yaml")
+    return escaped(path) if with_conda() else None
+
+
+def shell_prefix():
+    """Jobs import from this repository wherever they run, and `python` is Snakemake's own, activated or not (with
+    --sdm conda that of the environment)."""
+    exports = [f"PYTHONPATH={shlex.quote(workflow.basedir)}:${{PYTHONPATH-}}"]
+    if not with_conda():
+        exports.append(f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH")
+    return escaped(f"set -euo pipefail; export {' '.join(exports)}; ")
+
+
+shell.prefix(shell_prefix())
+ROOT = os.path.relpath(workflow.basedir)
+MODEL_CATALOG = at_root(PLAN.study.catalogs.models)
+DATASET_CATALOG = at_root(PLAN.study.catalogs.datasets)
+EXECUTION = execution_arguments(PLAN.study, at_root)
+CPUS = PLAN.study.threads * PLAN.study.processes
+
+
+# Accelerators. Locally `gpu` is counted against what this machine has (--resources gpu=N says otherwise), and a job takes
+# devices of its own (workflow_scripts/devices.py). On a cluster the scheduler counts: Slurm is asked for `gres`.
+
+DEVICES = visible_devices()
+GPUS = (
+    PLAN.study.processes
+    if PLAN.study.device == "cuda" or (PLAN.study.device == "auto" and DEVICES)
+    else 0
+)
+if GPUS and workflow.is_main_process and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", max(1, len(DEVICES)))
+
+
+def gpus_here(wildcards):
+    return GPUS if GPUS and workflow.local_exec else None
+
+
+def gpus_of_cluster(wildcards):
+    return f"gpu:{GPUS}" if GPUS and not workflow.local_exec else None
 
 
 def one_of(names):

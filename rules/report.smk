@@ -11,21 +11,26 @@ rule report:
     log:
         f"results/tables/{STUDY}/report.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         fingerprint=tree_hash(
-            "peft_lib/report", "reports/templates", "reports/reference"
+            "peft_lib/report",
+            "peft_lib/study/quantities.py",
+            "reports/templates",
+            "reports/reference",
+            extra=[PLAN.shown_facts()],
         ),
+        root=untracked(ROOT),
         tables=subpath(input.study, parent=True),
         folder=subpath(output.html, parent=True),
     message:
         "Rendering reports/{STUDY}"
     shell:
-        "python -m workflow_scripts.report --config {input.study} --results results"
-        " --tables {params.tables} --out {params.folder} > {log} 2>&1"
+        "python -m workflow_scripts.report --config {input.study} --root {params.root:q} --results results"
+        " --tables {params.tables} --out {params.folder} >> {log} 2>&1"
 
 
 rule appendix:
@@ -36,7 +41,7 @@ rule appendix:
     log:
         f"results/tables/{STUDY}/latex.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
@@ -45,4 +50,4 @@ rule appendix:
     message:
         "Compiling reports/{STUDY}/appendix.pdf"
     shell:
-        "python -m workflow_scripts.latex --report {params.folder} > {log} 2>&1"
+        "python -m workflow_scripts.latex --report {params.folder} >> {log} 2>&1"

@@ -7,33 +7,40 @@ rule study:
     log:
         f"results/tables/{STUDY}/study.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     params:
-        study=json.dumps(config, sort_keys=True),
+        # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
+        study=lambda w: json.dumps(config, sort_keys=True),
     message:
         "Recording the study {STUDY}"
     shell:
-        "printf '%s' {params.study:q} > {output} 2> {log}"
+        "printf '%s' {params.study:q} | python -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
 
 
 rule tables:
     input:
         study=rules.study.output[0],
-        runs=[f"results/runs/{folder}/result.parquet" for folder in RUNS],
+        runs=RESULTS,
     output:
         [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
     log:
         f"results/tables/{STUDY}/tables.log",
     conda:
-        "../envs/environment.yaml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        fingerprint=tree_hash("peft_lib/results", "reports/reference"),
-        folder=subpath(output[0], parent=True),
+        fingerprint=tree_hash(
+            "peft_lib/results",
+            "peft_lib/study/quantities.py",
+            "reports/reference",
+            extra=[PLAN.shown_facts()],
+        ),
+        root=untracked(ROOT),
+        folder=subpath(input.study, parent=True),
     message:
         "Aggregating {STUDY}"
     shell:
-        "python -m workflow_scripts.tables --config {input.study} --results results"
-        " --out-dir {params.folder} > {log} 2>&1"
+        "python -m workflow_scripts.tables --config {input.study} --root {params.root:q} --results results"
+        " --out-dir {params.folder} >> {log} 2>&1"

@@ -1,5 +1,8 @@
 # One job per run. Params carry the whole specification and the fingerprint of the code behind it, so that a run is
-# repeated exactly when its numbers may change: not for a touched or formatted file, not for another method's edit.
+# repeated exactly when its numbers may change: not for a touched or formatted file, not for another method's edit, not
+# for how it is executed. Of that only `threads` is among them: bits depend on it.
+#
+# Snakemake deletes a job's log before the job starts: what it deletes is a link, and log.txt keeps all attempts.
 
 
 rule train:
@@ -13,18 +16,25 @@ rule train:
         delta="results/runs/{model}/{dataset}/{method}/{run_id}/delta.safetensors",
         spec="results/runs/{model}/{dataset}/{method}/{run_id}/spec.json",
     log:
-        "results/runs/{model}/{dataset}/{method}/{run_id}/log.txt",
+        "results/runs/{model}/{dataset}/{method}/{run_id}/log.link",
     conda:
-        "../envs/environment.yaml"
-    threads: PLAN.study.threads
+        environment
+    threads: CPUS
     resources:
         mem_mb=4000,
         runtime=120,
-        cpus_per_task=PLAN.study.threads,
+        cpus_per_task=CPUS,
+        gpu=gpus_here,
+        gres=gpus_of_cluster,
     params:
-        launch=shlex.join(launcher(PLAN)),
-        arguments=lambda w: shlex.join(train_arguments(PLAN, w.run_id)),
+        spec=lambda w: run_of(w).canonical,
+        fingerprint=lambda w: PLAN.fingerprint(w.run_id),
+        threads=PLAN.study.threads,
+        execution=untracked(EXECUTION),
+        folder="results/runs/{model}/{dataset}/{method}/{run_id}",
     message:
         "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"
     shell:
-        "{params.launch} {params.arguments} > {log} 2>&1"
+        "ln -sf log.txt {log}; python -m workflow_scripts.launch --spec {params.spec:q}"
+        " --fingerprint {params.fingerprint} --threads {params.threads} {params.execution:q}"
+        " >> {params.folder}/log.txt 2>&1"

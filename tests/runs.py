@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
 
 from peft_lib.data.prepare import prepare
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
@@ -17,6 +19,20 @@ from tests.unit.synthetic import with_matching_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests/workflow/tiny.yaml"
+
+TIMES = {
+    "wall_s",
+    "setup_s",
+    "train_s",
+    "eval_s",
+    "save_s",
+    "cpu_s",
+    "samples_per_s",
+    "started",
+    "finished",
+    "attempts",
+}
+MEMORY = {"peak_rss_bytes", "peak_memory_bytes", "command"}
 
 
 def tiny_plan(**changes: Any) -> Plan:
@@ -65,3 +81,17 @@ def inputs_for(spec: RunSpec, resources: Path) -> Inputs:
     model, digits = entries()
     prepared = resources / f"prepared/{spec.dataset.id}/{spec.model.id}-{spec.input_size}"
     return Inputs(model, digits, resources / f"models/{spec.model.id}", prepared, fingerprint="test")
+
+
+def numbers(folder: Path) -> tuple[dict[str, Any], list, list, dict[str, torch.Tensor]]:
+    """All that must not depend on when and how often a run was started."""
+    row = {k: v for k, v in pq.read_table(folder / "result.parquet").to_pylist()[0].items() if k not in TIMES | MEMORY}
+    tables = [pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("epochs", "predictions")]
+    return row, *tables, load_file(folder / "delta.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    a, b = numbers(one), numbers(other)
+    assert a[:3] == b[:3]
+    assert a[3].keys() == b[3].keys()
+    assert all(torch.equal(a[3][name], b[3][name]) for name in a[3])

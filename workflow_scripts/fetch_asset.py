@@ -1,10 +1,12 @@
 """Fetches a model's pinned weights and tokenizer into a folder: python -m workflow_scripts.fetch_asset --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.backbones.assets import fetch_asset
 from peft_lib.study.loading import load_models
+from workflow_scripts.errors import entry_of, run
 
 
 def main() -> None:
@@ -13,11 +15,9 @@ def main() -> None:
     parser.add_argument("--catalog", required=True, type=Path, help="config/models.yaml")
     parser.add_argument("--out", required=True, type=Path, help="folder to write, e.g. resources/models/<id>")
     args = parser.parse_args()
-    models = load_models(args.catalog)
-    if args.model not in models:
-        parser.error(f"--model {args.model}: not in {args.catalog}, which has {', '.join(models)}")
-    fetch_asset(models[args.model], args.out)
+    model = entry_of(load_models(args.catalog), args.model, args.catalog)
+    fetch_asset(model, args.out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

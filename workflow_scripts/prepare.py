@@ -1,10 +1,12 @@
 """Turns a data set into model input for one model: python -m workflow_scripts.prepare --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.data.prepare import prepare
 from peft_lib.study.loading import load_datasets, load_models
+from workflow_scripts.errors import entry_of, run
 
 
 def main() -> None:
@@ -19,14 +21,10 @@ def main() -> None:
     parser.add_argument("--model-dir", type=Path, help="the model's folder with its tokenizer (text only)")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
     args = parser.parse_args()
-    datasets, models = load_datasets(args.datasets), load_models(args.models)
-    if args.dataset not in datasets:
-        parser.error(f"--dataset {args.dataset}: not in {args.datasets}, which has {', '.join(datasets)}")
-    if args.model not in models:
-        parser.error(f"--model {args.model}: not in {args.models}, which has {', '.join(models)}")
-    dataset, model = datasets[args.dataset], models[args.model]
+    dataset = entry_of(load_datasets(args.datasets), args.dataset, args.datasets)
+    model = entry_of(load_models(args.models), args.model, args.models)
     prepare(dataset, model, args.max_length, args.image_size, args.out, args.model_dir)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

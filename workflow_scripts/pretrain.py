@@ -1,10 +1,12 @@
 """Pre-trains a small backbone by its catalog recipe: python -m workflow_scripts.pretrain --help."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from peft_lib.study.loading import load_models
 from peft_lib.training.pretrain import pretrain
+from workflow_scripts.errors import entry_of, run
 
 
 def main() -> None:
@@ -15,12 +17,10 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder to write, e.g. resources/models/<id>")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of the numbers (default: 1)")
     args = parser.parse_args()
-    models = load_models(args.catalog)
-    if args.model not in models:
-        parser.error(f"--model {args.model}: not in {args.catalog}, which has {', '.join(models)}")
-    manifest = pretrain(models[args.model], args.prepared, args.out, args.threads)
+    model = entry_of(load_models(args.catalog), args.model, args.catalog)
+    manifest = pretrain(model, args.prepared, args.out, args.threads)
     print(f"{args.model}: validation accuracy {manifest['validation_accuracy']:.4f} after {manifest['steps']} steps")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from peft_lib.report.build import TEMPLATES, build_report
 from peft_lib.study.expand import plan_file
+from workflow_scripts.errors import run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,4 +27,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -13,6 +13,7 @@ from peft_lib.results.cells import write_cells
 from peft_lib.results.collect import collect
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.expand import plan_file
+from workflow_scripts.errors import run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,4 +43,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -3,8 +3,13 @@
 import argparse
 import os
 import shlex
+import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+
+from peft_lib.study.problems import Problem, StudyError
+from workflow_scripts.errors import entry_of, run
 
 
 def arguments() -> argparse.Namespace:
@@ -21,6 +26,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fingerprint", default="")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--processes", type=int, default=1, help="of how many processes this is one (torchrun, accelerate)"
+    )
     parser.add_argument("--execution", default="default", help="default, dense, gather or inplace")
     parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--keep", choices=["selected", "both", "none"], default="selected")
@@ -37,12 +45,12 @@ def from_study(options: argparse.Namespace) -> None:
     from peft_lib.study.launch import train_arguments
 
     plan = plan_file(options.study)
-    found = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
-    if len(found) != 1:
-        raise SystemExit(
-            f"--run {options.run!r} fits {len(found)} of the {len(plan.runs)} runs of {options.study}: {found[:5]}"
-        )
-    passed = train_arguments(plan, found[0])
+    fitting = [run_id for run_id in plan.runs if run_id.startswith(options.run)]
+    if len(fitting) != 1:
+        rule = f"it must fit one run of {options.study}; it fits {len(fitting)} of {len(plan.runs)}"
+        remedy = f"use one of {', '.join((fitting or list(plan.runs))[:5])}"
+        raise StudyError([Problem("--run", options.run, rule, remedy)], "command line")
+    passed = train_arguments(plan, fitting[0])
     sys.argv = [sys.argv[0], *passed, *(["--out", options.out] if options.out else [])]
 
 
@@ -59,25 +67,36 @@ def main() -> None:
     from peft_lib.study.spec import RunSpec
     from peft_lib.training.run import Execution, Inputs, train
 
+    try:
+        spec = RunSpec.from_canonical(options.spec)
+    except ValueError as error:
+        rule = "it must be canonical JSON of a specification"
+        problem = Problem("--spec", options.spec, rule, f"take it from a spec.json ({str(error).splitlines()[0]})")
+        raise StudyError([problem], "command line") from error
+    if options.processes == 1 or os.environ.get("RANK") == "0":  # one line an attempt: the log is appended to
+        print(
+            f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {socket.gethostname()} pid {os.getpid()} "
+            f"run {spec.run_id}", flush=True,
+        )  # fmt: skip
     for plugin in options.plugin:
         load_plugin(plugin)
-    spec = RunSpec.from_canonical(options.spec)
     resources = Path(options.resources)
+    starter = "train" if options.processes == 1 else "launch"
     inputs = Inputs(
-        model=load_models(options.models)[spec.model.id],
-        dataset=load_datasets(options.datasets)[spec.dataset.id],
+        model=entry_of(load_models(options.models), spec.model.id, options.models),
+        dataset=entry_of(load_datasets(options.datasets), spec.dataset.id, options.datasets),
         model_dir=resources / "models" / spec.model.id,
         prepared_dir=resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
         fingerprint=options.fingerprint,
-        command=shlex.join(["python", "-m", "workflow_scripts.train", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", f"workflow_scripts.{starter}", *sys.argv[1:]]),
     )
     execution = Execution(
-        layers=options.execution, device=options.device, threads=options.threads, micro_batch=options.micro_batch,
-        deterministic=not options.nondeterministic, keep=options.keep,
+        layers=options.execution, device=options.device, threads=options.threads, processes=options.processes,
+        micro_batch=options.micro_batch, deterministic=not options.nondeterministic, keep=options.keep,
     )  # fmt: skip
     status = train(spec, options.out or f"results/runs/{spec.folder}", inputs, execution)
     print(f"run {spec.run_id}: {status}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -11,7 +11,14 @@ from torch import nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
-from peft_lib.backbones.weights import WeightsError, assign_weights, first_layers, new_head, read_weights
+from peft_lib.backbones.weights import (
+    WeightsError,
+    assign_weights,
+    first_layers,
+    new_head,
+    read_weights,
+    verified_sha256,
+)
 from peft_lib.study.catalogs import ModelEntry
 
 HEAD = ("classifier",)
@@ -44,11 +51,13 @@ def build(entry: ModelEntry, asset_dir: Path, num_labels: int, head_generator: t
     """The first `entry.layers` blocks in fp32 on the CPU, with a new head. Draws nothing from torch's global generator.
 
     Raises:
-        WeightsError: if the folder lacks config.json or model.safetensors, or they do not fit the catalog entry.
+        WeightsError: if the folder lacks config.json or model.safetensors, or they are not those of its manifest, or do not fit the
+            catalog entry.
     """
     config_file = Path(asset_dir, "config.json")
     if not config_file.is_file():
         raise WeightsError(f"no {config_file}: fetch the model first (python -m workflow_scripts.fetch_asset)")
+    verified_sha256(asset_dir)
     config = BertConfig.from_json_file(config_file)
     if entry.layers is not None and entry.layers > config.num_hidden_layers:
         raise WeightsError(

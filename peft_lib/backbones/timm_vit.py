@@ -18,7 +18,7 @@ def build(entry: ModelEntry, asset_dir: Path, num_labels: int, head_generator: t
     """The first `entry.layers` blocks in fp32 on the CPU, with a new head. Draws nothing from torch's global generator.
 
     Raises:
-        WeightsError: if the folder lacks model.safetensors, or it does not fit the catalog entry.
+        WeightsError: if the folder lacks model.safetensors, or it is not that of its manifest, or does not fit the catalog entry.
     """
     with torch.device("meta"):
         model = VisionTransformer(**_arguments(entry), num_classes=0, weight_init="skip")

@@ -1,32 +1,71 @@
 """Reading weights into a backbone that was built without any, and starting a fresh head."""
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from peft_lib.files import sha256_file
+
 HEAD_STD = 0.02
+WEIGHTS = "model.safetensors"
 
 
 class WeightsError(ValueError):
-    """Weights that are missing or do not fit the architecture of the catalog."""
+    """Weights that are missing, are not those of their manifest, or do not fit the architecture of the catalog."""
 
 
 def read_weights(asset_dir: Path | str) -> dict[str, torch.Tensor]:
     """All tensors of asset_dir/model.safetensors; floating point ones as fp32 copies in memory of their own.
 
     Copies, because safetensors maps the file: a tensor's alignment, and with it the last bits of a product, would
-    depend on its offset in the file.
+    depend on its offset in the file. Raises WeightsError as `verified_sha256` does.
     """
-    path = Path(asset_dir, "model.safetensors")
-    if not path.is_file():
-        raise WeightsError(f"no {path}: fetch or pre-train the model first (workflow_scripts.fetch_asset, .pretrain)")
+    verified_sha256(asset_dir)
     return {
         name: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
-        for name, tensor in load_file(path).items()
+        for name, tensor in load_file(Path(asset_dir, WEIGHTS)).items()
     }
+
+
+def verified_sha256(asset_dir: Path | str) -> str:
+    """SHA-256 of asset_dir/model.safetensors, once every file that the manifest lists was found to be as it says.
+
+    Raises:
+        WeightsError: if weights or manifest are missing, or a file is not the one that was fetched or pre-trained.
+    """
+    weights, manifest = Path(asset_dir, WEIGHTS), Path(asset_dir, "manifest.json")
+    for path in (weights, manifest):
+        if not path.is_file():
+            raise WeightsError(
+                f"no {path}: fetch or pre-train the model first (workflow_scripts.fetch_asset, .pretrain)"
+            )
+    try:
+        listed: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        weights_sha256 = listed[WEIGHTS]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{manifest} does not list {WEIGHTS} under 'files': delete {asset_dir}, and fetch or pre-train it again"
+        ) from error
+    for name, expected in listed.items():
+        path = Path(asset_dir, name)
+        actual = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else "missing"
+        if actual != expected:
+            raise WeightsError(
+                f"{path} has SHA-256 {actual}, its manifest says {expected}: the file was changed or only half "
+                f"replaced; delete {asset_dir}, and fetch or pre-train the model again"
+            )
+    return weights_sha256
+
+
+@cache
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file, read once in a process as long as its size and time stay."""
+    return sha256_file(path)
 
 
 def assign_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: Path | str) -> None:

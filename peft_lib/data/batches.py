@@ -124,12 +124,16 @@ def load_prepared(folder: Path | str) -> PreparedText | PreparedImages:
     for path in (manifest_file, data):
         if not path.is_file():
             raise PreparedDataError(f"no {path}: prepare the data set first (python -m workflow_scripts.prepare)")
-    manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    found = sha256_file(data)
-    if found != manifest["sha256"]:
+    try:
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        expected = manifest["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PreparedDataError(f"{manifest_file} is damaged: delete {folder} and prepare it again") from error
+    actual = sha256_file(data)
+    if actual != expected:
         raise PreparedDataError(
-            f"{data} has SHA-256 {found}, its manifest says {manifest['sha256']}: the file was changed or only half "
-            f"replaced; delete {folder} and prepare it again"
+            f"{data} has SHA-256 {actual}, its manifest says {expected}: the file was changed or only half replaced; "
+            f"delete {folder} and prepare it again"
         )
     table = pq.read_table(data)
     return (PreparedText if manifest["modality"] == "text" else PreparedImages)(manifest, table)

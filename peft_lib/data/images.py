@@ -14,7 +14,13 @@ def content_revision(pixels: np.ndarray, labels: np.ndarray) -> str:
 
 
 def image_table(ids: list[str], splits: list[str], pixels: np.ndarray, labels: np.ndarray) -> pa.Table:
-    """Table with id, split, label and image from uint8 pixels (N, H, W, C); H, W and C go into the metadata."""
+    """Table with id, split, label and image from uint8 pixels (N, H, W, C); H, W and C go into the metadata.
+
+    Raises ValueError for other pixels, with the row for ones that are not finite.
+    """
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+        bad = int(np.flatnonzero(~np.isfinite(pixels.reshape(len(pixels), -1)).all(axis=1))[0])
+        raise ValueError(f"row {bad} (id {ids[bad]!r}) has pixels that are not finite: leave it out or mend it")
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
         raise ValueError(
             f"images are {pixels.dtype} with shape {pixels.shape}: need uint8 (N, height, width, channels)"

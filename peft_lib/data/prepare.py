@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from peft_lib.data.images import image_pixels, image_table
-from peft_lib.data.loaders import get_loader
+from peft_lib.data.loaders import UnknownModuleError, get_loader
 from peft_lib.files import atomic_path, sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 
@@ -51,16 +51,27 @@ def prepare(
 
     Raises:
         PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
-            loader's data are not the pinned revision, or rows, classes or sizes differ from the catalog.
+            loader fails, its data are not the pinned revision, a row lacks a value or has one of the wrong kind, or rows,
+            classes or sizes differ from the catalog.
     """
-    loader = get_loader(entry.loader)
+    try:
+        loader = get_loader(entry.loader)
+    except UnknownModuleError as error:
+        raise PrepareError(f"data set '{entry.id}' of the catalog: {error}") from error
     _check_arguments(entry, model, max_length, image_size, assets_dir, loader.MODALITY)
     if entry.revision != loader.REVISION:
         raise PrepareError(
             f"data set '{entry.id}' pins revision {entry.revision!r}, but its loader '{entry.loader}' gives "
             f"{loader.REVISION!r}: set `revision` in the catalog to that (results of the old revision stay separate)"
         )
-    rows = loader.rows(entry.options)
+    try:
+        rows = loader.rows(entry.options)
+    except (ValueError, OSError, ImportError) as error:
+        raise PrepareError(f"data set '{entry.id}', loader '{entry.loader}': {error}") from error
+    except Exception as error:  # a fault of the loader keeps its traceback
+        error.add_note(f"while the loader '{entry.loader}' made the rows of data set '{entry.id}'")
+        raise
+    _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 
     manifest = {
@@ -114,6 +125,36 @@ def _check_arguments(
         )
 
 
+def _check_table(entry: DatasetEntry, rows: pa.Table) -> None:
+    """Every row has every value, of the right kind: a null label would become some integer on the way to the model."""
+    where = f"data set '{entry.id}', loader '{entry.loader}'"
+    kind = "text" if entry.modality == "text" else "image"
+    missing = [name for name in ("id", "split", "label", kind) if name not in rows.column_names]
+    if missing:
+        raise PrepareError(f"{where}: its table has no column {', '.join(missing)}; it has {rows.column_names}")
+    if rows.num_rows == 0:
+        raise PrepareError(f"{where}: its table has no rows; a run needs train, validation and test rows")
+    for name in ("id", "split", "label", kind, "text_pair"):
+        if name in rows.column_names and rows[name].null_count:
+            row = rows[name].is_null().index(True).as_py()
+            raise PrepareError(f"{where}: {_row(rows, row)} has no {name} (null); leave the row out or fill it in")
+    for name, rule, fits in (
+        ("id", "text", _is_text), ("split", "text", _is_text), ("label", "integers", pa.types.is_integer),
+        ("text", "text", _is_text), ("text_pair", "text", _is_text),
+        ("image", "images of one size (data/images.py: image_table)", pa.types.is_fixed_size_binary),
+    ):  # fmt: skip
+        if name in rows.column_names and not fits(rows[name].type):
+            raise PrepareError(f"{where}: column {name} is {rows[name].type}, {_row(rows, 0)} included; need {rule}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _row(rows: pa.Table, index: int) -> str:
+    return f"row {index} (id {rows['id'][index].as_py()!r})"
+
+
 def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None:
     ids, labels = rows["id"].to_pylist(), rows["label"].to_numpy()
     if len(set(ids)) != len(ids):
@@ -124,9 +165,17 @@ def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None
             f"data set '{entry.id}': the catalog says num_labels={entry.num_labels}, its loader has "
             f"{len(loader.LABELS)} classes; correct the catalog"
         )
-    if labels.min() < 0 or labels.max() >= len(loader.LABELS):
-        raise PrepareError(f"data set '{entry.id}': labels {labels.min()}..{labels.max()} exceed {len(loader.LABELS)}")
-    sizes = {name: len(indices) for name, indices in loader.split(rows["split"].to_pylist(), labels, 0).items()}
+    outside = np.flatnonzero((labels < 0) | (labels >= len(loader.LABELS)))
+    if len(outside):
+        raise PrepareError(
+            f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {labels[outside[0]]}; the loader's "
+            f"{len(loader.LABELS)} classes are 0 to {len(loader.LABELS) - 1}"
+        )
+    try:
+        parts = loader.split(rows["split"].to_pylist(), labels, 0)
+    except ValueError as error:
+        raise PrepareError(f"data set '{entry.id}', loader '{entry.loader}': {error}") from error
+    sizes = {name: len(indices) for name, indices in parts.items()}
     if sizes != entry.sizes:
         raise PrepareError(
             f"data set '{entry.id}': the catalog says sizes {dict(entry.sizes)}, its loader gives {sizes}; correct "

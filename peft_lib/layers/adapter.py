@@ -7,11 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from peft_lib.layers.bypass import never_called
 from peft_lib.layers.delta_file import Delta, DeltaError, Snapshot, read_delta, write_delta
+from peft_lib.layers.draws import SharedDraws
+from peft_lib.layers.factor_place import FactorPlace
+from peft_lib.layers.groups import parameter_groups
 from peft_lib.layers.linear import AdaptedLinear
-from peft_lib.layers.place import Place
-from peft_lib.layers.targets import Target, TargetError, resolve_targets
-from peft_lib.methods.method import Method
+from peft_lib.layers.place import Place, check_state
+from peft_lib.layers.targets import Target, TargetError, check_head_not_shared, head_modules, resolve_targets
+from peft_lib.layers.tensor_place import TensorPlace
+from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import get_method
 from peft_lib.study.catalogs import Shape
 
@@ -24,23 +29,24 @@ def adapt(
     alpha: float = 32.0,
     targets: str | Iterable[str | Target | Shape] = "all-linear",
     seed: int = 0,
-    head: Sequence[str] = (),
+    head: str | Sequence[str] = (),
     scaling: Literal["alpha/r", "alpha/sqrt_r"] = "alpha/r",
     execution: str = "default",
     **options: Any,
 ) -> "Adapter":
-    """Adapts `model` in place and returns its `Adapter`.
+    """Adapts `model` in place and returns its `Adapter`. `peft_lib.check(adapter, batch)` tells whether every place trains.
 
     Every parameter is frozen except the method's factors and the modules named in `head` (paths, trained in full). Each
     target W (d_out x d_in) becomes W + s B A with A (rank, d_in), B (d_out, rank) = 0 and s = alpha / rank (or alpha /
-    sqrt(rank)): the outputs do not change before the first step. Factors are fp32 whatever the model's dtype.
+    sqrt(rank)), or what the method's own tensors make of it: the outputs do not change before the first step. Factors are
+    fp32 whatever the model's dtype.
 
     targets: 'all-linear', or names that end module paths, with an output slice for fused projections:
     ['query', 'value'], ['attn.qkv[0:192]']. seed: every draw is derived from (seed, name, module path, link).
     execution: 'default' (the method's), 'dense', 'gather' or 'inplace'. options: the method's, see docs/methods.md.
 
-    Raises MethodError (unknown method), pydantic.ValidationError (options), TargetError (targets, rank, execution, a
-    model that is adapted already).
+    Raises MethodError (unknown method), pydantic.ValidationError (options), TargetError (targets, rank, execution, a tied
+    head, a layer that the model never calls, a model that is adapted already).
     """
     chosen = get_method(method) if isinstance(method, str) else method
     parsed = chosen.parse_options(options)
@@ -48,7 +54,9 @@ def adapt(
         raise TargetError("the model is adapted already: call unload() or merge() on its adapter first")
     if not (isinstance(rank, int) and rank >= 1 and alpha > 0):
         raise TargetError(f"rank {rank}, alpha {alpha}: rank is an integer of at least 1 and alpha is positive")
-    heads = [model.get_submodule(path) for path in head]
+    head = (head,) if isinstance(head, str) else tuple(head)
+    heads = head_modules(model, head)
+    check_head_not_shared(model, head)
     places: dict[str, Place] = {}
     resolved: list[Target] = []
     if chosen.has_factors:
@@ -57,13 +65,17 @@ def adapt(
         if execution not in valid:
             raise TargetError(f"method {chosen.id} cannot run as {execution!r}. Valid: {', '.join(valid)}")
         resolved = resolve_targets(model, targets, head)
+        _check_called(model, resolved)
     elif execution not in ("default", "none"):
         raise TargetError(f"method {chosen.id} adapts no layer, so it has no execution {execution!r}. Leave it out")
     else:
         execution = "none"
-    scale = alpha / (rank if scaling == "alpha/r" else rank**0.5)
+    scale = alpha / (rank if scaling == "alpha/r" else rank**0.5) if chosen.scaled else 1.0
     # Places check ranks and factors; they are made before anything changes, so a refusal leaves the model as it was.
-    made = [Place(model.get_submodule(t.path), t, chosen, parsed, rank, scale, seed, execution) for t in resolved]
+    kind: type[Place] = FactorPlace if chosen.kind == "factors" else TensorPlace
+    pool = SharedDraws()
+    made = [kind(model.get_submodule(t.path), t, chosen, parsed, rank, scale, seed, execution, pool) for t in resolved]
+    _check_size(chosen, made, rank)
     trains_all = "backbone" in chosen.trains
     for parameter in model.parameters():
         parameter.requires_grad_(trains_all)
@@ -75,15 +87,49 @@ def adapt(
         if isinstance(module, AdaptedLinear):
             layer = module
         else:
-            layer = AdaptedLinear(module)
+            layer = AdaptedLinear(module, target.path)
             model.set_submodule(target.path, layer)
         layer.add_place(place)
         places[target.key] = place
-    header = {
+    header: dict[str, Any] = {
         "method": chosen.id, "options": parsed.model_dump(exclude_defaults=True), "rank": rank, "scale": scale,
         "seed": seed, "places": list(places),
     }  # fmt: skip
+    if chosen.kind == "tensors":
+        header["tensors"] = list(chosen.trains)
     return Adapter(model, chosen, parsed, places, tuple(head), execution, header)
+
+
+def _around(model: nn.Module, places: Iterable[Place]) -> list[nn.Module]:
+    """All modules that hold an adapted layer: a state dict may be loaded into any of them."""
+    paths = {""}
+    for place in places:
+        parts = place.target.path.split(".")
+        paths |= {".".join(parts[:length]) for length in range(len(parts) + 1)}
+    return [model.get_submodule(path) for path in sorted(paths)] if len(paths) > 1 else []
+
+
+def _check_called(model: nn.Module, targets: Sequence[Target]) -> None:
+    bypassed = []
+    for target in targets:
+        parent, _, child = target.path.rpartition(".")
+        if never_called(model.get_submodule(parent), child):
+            bypassed.append(target.key)
+    if bypassed:
+        raise TargetError(
+            f"targets {', '.join(bypassed)}: the model multiplies with their weights without calling them (as "
+            "nn.MultiheadAttention does with out_proj), so an adapter would not train. Leave them out of the targets"
+        )
+
+
+def _check_size(method: Method, places: Sequence[Place], rank: int) -> None:
+    """What planning counts must be what trains."""
+    planned = method.trained_size([(p.d_in, p.d_out, 1) for p in places], rank)
+    made = sum(factor.numel() for place in places for factor in place.factors().values())
+    if planned != made:
+        raise MethodError(
+            f"method {method.id}: `size` says {planned} trained parameters, its tensors have {made}. Correct `size`"
+        )
 
 
 class Adapter:
@@ -95,14 +141,13 @@ class Adapter:
     ) -> None:  # fmt: skip
         self.model, self.method, self.options = model, method, options
         self.places, self.head, self.execution, self.header = places, head, execution, header
+        self.gone: str | None = None
+        """'merge()' or 'unload()' once one of them has taken the adapter off the model."""
+        self._state_hooks = [m.register_load_state_dict_pre_hook(check_state) for m in _around(model, places.values())]
 
     def factors(self) -> dict[str, nn.Parameter]:
         """Trained factors: '<place>.A', '<place>.B' or '<place>.P' -> parameter."""
-        return {
-            f"{key}.{name}": parameter
-            for key, place in self.places.items()
-            for name, parameter in place.named_parameters()
-        }
+        return {f"{key}.{name}": p for key, place in self.places.items() for name, p in place.factors().items()}
 
     def trained_in_full(self) -> dict[str, nn.Parameter]:
         """Parameters of the model itself that train: the head, or everything under full fine-tuning."""
@@ -117,41 +162,38 @@ class Adapter:
         """Numbers of parameters: trainable, adapter, head, total (frozen ones and frozen factors included)."""
         head = sum(p.numel() for p in self.head_parameters().values())
         trainable = sum(p.numel() for p in [*self.factors().values(), *self.trained_in_full().values()])
-        frozen_a = sum(
-            place.rank * place.d_in for place in self.places.values() if "A" not in self.method.trains
-        )  # counted as the paper does, also where a selector stands for A
-        total = sum(p.numel() for p in self.model.parameters()) + frozen_a
+        rank = self.header["rank"]
+        shapes = [(place.d_in, place.d_out, 1) for place in self.places.values()]
+        uncounted = self.method.counted_size(shapes, rank) - self.method.trained_size(shapes, rank)
+        total = sum(p.numel() for p in self.model.parameters()) + uncounted
         return {"trainable": trainable, "adapter": trainable - head, "head": head, "total": total}
 
     def parameter_groups(self, lr: float, weight_decay: float = 0.0, head_lr_mult: float = 1.0) -> list[dict[str, Any]]:
         """Optimiser groups, each {'name', 'params', 'lr', 'weight_decay'}, empty ones left out.
 
-        A, B, P: lr times the method's multiplier (LoRA+). head: lr * head_lr_mult. backbone: under full fine-tuning;
-        there (and in its head) weights with two or more dimensions decay, biases and norms do not (PROTOCOL section 5).
+        A, B, P or the method's own tensors: lr times its multiplier (LoRA+). head: lr * head_lr_mult. backbone: under full
+        fine-tuning; there (and in its head) matrices decay; biases, norms, position tables and class tokens do not
+        (PROTOCOL section 5).
         Under adapters the head does not decay (Table 7 gives decay for full fine-tuning alone).
         """
-        multipliers = self.method.lr_multipliers(self.options)
-        full = "backbone" in self.method.trains
-        groups: list[dict[str, Any]] = []
-        for name in ("A", "B", "P"):
-            params = [p for n, p in self.factors().items() if n.endswith(f".{name}")]
-            groups.append(
-                {"name": name, "params": params, "lr": lr * multipliers.get(name, 1.0), "weight_decay": weight_decay}
-            )
         head = self.head_parameters()
-        rest = {n: p for n, p in self.trained_in_full().items() if n not in head}
-        for name, members, rate in (("head", head, lr * head_lr_mult), ("backbone", rest, lr)):
-            decayed = [p for p in members.values() if full and p.ndim >= 2]
-            others = [p for p in members.values() if not (full and p.ndim >= 2)]
-            groups.append({"name": name, "params": decayed, "lr": rate, "weight_decay": weight_decay})
-            groups.append({"name": f"{name}_no_decay", "params": others, "lr": rate, "weight_decay": 0.0})
-        return [g for g in groups if g["params"]]
+        by_name = {
+            name: {key: p for key, p in self.factors().items() if key.rpartition(".")[2] == name}
+            for name in self.method.trains
+            if name != "backbone"
+        }
+        return parameter_groups(
+            self.model, by_name, head, {n: p for n, p in self.trained_in_full().items() if n not in head},
+            self.method.lr_multipliers(self.options), lr, weight_decay, head_lr_mult,
+            full="backbone" in self.method.trains,
+        )  # fmt: skip
 
     def next_link(self) -> None:
         """Chain reset at every place: W += s B A in fp32, next A, B = 0. The optimiser is the caller's business.
 
         Raises TargetError for a method that does not chain.
         """
+        self.check_present("next_link")
         if not self.method.chains:
             raise TargetError(f"method {self.method.id} does not chain; chains=True in its description allows it")
         for place in self.places.values():
@@ -163,17 +205,32 @@ class Adapter:
         return max((place.index + 1 for place in self.places.values()), default=0)
 
     def snapshot(self) -> Snapshot:
-        """All that was learnt up to now, copied to the CPU."""
+        """All that was learnt up to now, copied to the CPU. Raises DeltaError after merge() or unload()."""
+        self.check_present("snapshot")
         trained = {n: p.detach().to("cpu", copy=True) for n, p in self.trained_in_full().items()}
         closed = {key: tuple(place.closed) for key, place in self.places.items()}
         return Snapshot(closed, {key: place.link() for key, place in self.places.items()}, trained)
 
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
-        """Puts the model into a recorded state, bit for bit. Raises DeltaError if it was recorded on another adapter."""
+        """Puts the model into a recorded state, bit for bit.
+
+        Raises DeltaError if it was recorded on another adapter or model; then nothing has been overwritten.
+        """
+        self.check_present("restore")
+        self._restore(snapshot, self.header["seed"])
+
+    @torch.no_grad()
+    def _restore(self, snapshot: Snapshot, seed: int) -> None:
+        """First everything that may be refused, then everything that changes."""
         self._check_fits(snapshot)
+        chains = {
+            key: place.completed(snapshot.closed[key], snapshot.open[key], seed) for key, place in self.places.items()
+        }
+        self.header["seed"] = seed
         for key, place in self.places.items():
-            place.restore(snapshot.closed[key], snapshot.open[key])
+            place.seed = seed
+            place.restore(chains[key][:-1], chains[key][-1])
         for name, parameter in self.trained_in_full().items():
             parameter.copy_(snapshot.trained[name])
 
@@ -188,57 +245,89 @@ class Adapter:
                     f"the delta's {what} differ from the adapter's, e.g. {odd}. Adapt the model as it was then"
                 )
         for key, place in self.places.items():
-            link = snapshot.open[key]
-            kind = "lowrank" if place.columns is None else "columns"
-            if link.kind != kind:
-                raise DeltaError(f"{key}: the delta's kind is {link.kind}, the adapter's {kind}. Use the same options")
-            if link.B.shape != (place.d_out, place.rank) or link.scale != place.scale:
+            for link in (*snapshot.closed[key], snapshot.open[key]):
+                if problem := place.misfit(link, is_open=link is snapshot.open[key]):
+                    raise DeltaError(f"{key}: {problem}")
+        for name, parameter in self.trained_in_full().items():
+            saved = snapshot.trained[name]
+            if saved.dtype != parameter.dtype:
                 raise DeltaError(
-                    f"{key}: the delta has B {tuple(link.B.shape)} and scale {link.scale}, "
-                    f"the adapter {(place.d_out, place.rank)} and {place.scale}. Use the same rank and alpha"
+                    f"{name}: the delta has {saved.dtype}, the model {parameter.dtype}. Use the same precision"
+                )
+            if (shape := saved.shape) != parameter.shape:
+                raise DeltaError(
+                    f"{name}: the delta has shape {tuple(shape)}, the model {tuple(parameter.shape)}. Build the model with "
+                    "the head that was trained (its number of classes)"
                 )
 
+    def check_present(self, what: str) -> None:
+        """Raises DeltaError if the adapter has left the model."""
+        if self.gone is not None:
+            raise DeltaError(
+                f"{what}: the adapter left the model at {self.gone}, and its factors with it. Call save() before "
+                f"{self.gone}, or adapt the model again and load() what was saved"
+            )
+
     def save(self, path: Path | str, snapshots: Mapping[str, Snapshot] | None = None, **facts: Any) -> None:
-        """Writes a delta file (safetensors, docs/results.md). Default: one snapshot, 'final', of the current state."""
+        """Writes a delta file (safetensors, docs/results.md). Default: one snapshot, 'final', of the current state.
+
+        Raises DeltaError after merge() or unload().
+        """
+        self.check_present("save")
         write_delta(path, {**self.header, **facts}, snapshots or {"final": self.snapshot()})
 
     def load(self, path: Path | str, tag: str | None = None) -> Delta:
-        """Restores a saved state (default: 'selected' if the file has it, else 'final'); exact, head included.
+        """Restores a saved state (default: 'selected' if the file has it, else 'final'); exact, head included. The file's
+        seed becomes the adapter's: later links are drawn as the saved run would have drawn them.
 
-        Raises DeltaError if the file is damaged or was written by another method or adapter.
+        Raises DeltaError if the file is damaged or was written by another method or adapter; then nothing has changed.
         """
+        self.check_present("load")
         delta = read_delta(path)
         if delta.header["method"] != self.method.id:
             raise DeltaError(
                 f"{path}: written by method {delta.header['method']!r}, this adapter is {self.method.id!r}"
             )
-        self.restore(delta.snapshot(tag))
+        for name, remedy in (("options", "options"), ("rank", "rank and alpha"), ("scale", "rank and alpha")):
+            ignored = name == "rank" and not self.method.ranked
+            if delta.header[name] != self.header[name] and not ignored:
+                raise DeltaError(
+                    f"{path}: written with {name} {delta.header[name]}, this adapter has {self.header[name]}. Use the same "
+                    f"{remedy}"
+                )
+        self._restore(delta.snapshot(tag), delta.header["seed"])
         return delta
 
     def deltas(self) -> Iterator[tuple[str, Tensor]]:
-        """(place, sum of all links as a dense fp32 matrix), one place at a time."""
+        """(place, W_k - W0: what all links make together, as a dense fp32 matrix), one place at a time."""
+        self.check_present("deltas")
         for key, place in self.places.items():
-            total = torch.zeros(place.d_out, place.d_in)
-            for link in [*place.closed, place.link()]:
-                link.add_to(total)
-            yield key, total
+            yield key, place.delta()
 
     def merge(self) -> nn.Module:
-        """Adds all links to the weights and removes the adapter; returns the plain model."""
+        """Puts all links into the weights and removes the adapter; returns the plain model. Raises DeltaError if it is gone."""
+        self.check_present("merge")
         for place in self.places.values():
             place.merge_open()
-        return self._detach()
+        return self._detach("merge()")
 
     def unload(self) -> nn.Module:
-        """Removes the adapter; every adapted weight is W0 again, bit for bit. Head and full fine-tuning stay trained."""
+        """Removes the adapter; every adapted weight is W0 again, bit for bit. Head and full fine-tuning stay trained.
+
+        Raises DeltaError if it is gone already.
+        """
+        self.check_present("unload")
         for place in self.places.values():
             place.reset_weight()
-        return self._detach()
+        return self._detach("unload()")
 
-    def _detach(self) -> nn.Module:
+    def _detach(self, by: str) -> nn.Module:
         for path in {place.target.path for place in self.places.values()}:
             layer = self.model.get_submodule(path)
             assert isinstance(layer, AdaptedLinear)
             self.model.set_submodule(path, layer.base)
         self.places = {}
+        self.gone = by
+        for hook in self._state_hooks:
+            hook.remove()
         return self.model

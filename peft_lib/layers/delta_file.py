@@ -2,9 +2,10 @@
 
 Tensors:   closed/<link>/<place>/{A | columns, B}      links merged at chain resets, stored once
            open/<tag>/<place>/{A | columns, B[, P]}    the open link at that snapshot
+           .../<place>/<name>                          of a method with tensors of its own: the trained ones, by name
            trained/<tag>/<parameter>                   parameters trained in full: the head, or all (full fine-tuning)
-Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, and snapshots:
-           tag -> {epoch, links}. Tags are 'selected' and 'final'.
+Metadata:  'delta', a JSON object: format, version, method, options, rank, scale, seed, places, tensors (names of the
+           trained ones, where a method has its own), frozen (SHA-256 of what is drawn anew), and snapshots: tag -> {epoch, links}. Tags are 'selected', 'final'.
 """
 
 import json
@@ -18,21 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peft_lib.files import atomic_path
-from peft_lib.layers.links import Link
+from peft_lib.layers.links import AnyLink, DeltaError, Link, TensorLink
 
 DELTA_VERSION = 1
-
-
-class DeltaError(ValueError):
-    """A delta that cannot be read or does not fit; the message names the file or place, the rule and the remedy."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """State of an adapter at one moment, on the CPU. Closed links are shared between snapshots, never copied."""
 
-    closed: Mapping[str, tuple[Link, ...]]
-    open: Mapping[str, Link]
+    closed: Mapping[str, tuple[AnyLink, ...]]
+    open: Mapping[str, AnyLink]
     trained: Mapping[str, Tensor]
     epoch: int | None = None
 
@@ -63,23 +60,27 @@ def pack(header: Mapping[str, Any], snapshots: Mapping[str, Snapshot]) -> tuple[
     """Tensors and metadata of a delta file (checkpoints store them beside the optimiser's state)."""
     tensors: dict[str, Tensor] = {}
     tags: dict[str, Any] = {}
+    frozen: dict[str, str] = {}
     for tag, snapshot in snapshots.items():
         for place, links in snapshot.closed.items():
             for link in links:
-                tensors.update(_named(f"closed/{link.index}/{place}", link))
+                _put(tensors, frozen, f"closed/{link.index}/{place}", link)
         for place, link in snapshot.open.items():
-            tensors.update(_named(f"open/{tag}/{place}", link))
+            _put(tensors, frozen, f"open/{tag}/{place}", link)
         for name, value in snapshot.trained.items():
             tensors[f"trained/{tag}/{name}"] = value.contiguous()
         links_open = {link.index for link in snapshot.open.values()}
         tags[tag] = {"epoch": snapshot.epoch, "links": max(links_open, default=-1) + 1}
     facts = {"format": "peft_lib.delta", "version": DELTA_VERSION, **header, "snapshots": tags}
+    if frozen:
+        facts["frozen"] = frozen
     return tensors, {"delta": json.dumps(facts, sort_keys=True)}
 
 
-def _named(prefix: str, link: Link) -> dict[str, Tensor]:
-    parts = {"A": link.A, "columns": link.columns, "B": link.B, "P": link.P}
-    return {f"{prefix}/{name}": value.contiguous() for name, value in parts.items() if value is not None}
+def _put(tensors: dict[str, Tensor], frozen: dict[str, str], prefix: str, link: AnyLink) -> None:
+    tensors.update({f"{prefix}/{name}": value.contiguous() for name, value in link.stored().items()})
+    if isinstance(link, TensorLink) and link.digest is not None:
+        frozen[prefix] = link.digest
 
 
 def read_delta(path: Path | str) -> Delta:
@@ -101,20 +102,30 @@ def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: s
         raise DeltaError(
             f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it"
         )
+    try:
+        return Delta(header, _snapshots(header, tensors))
+    except KeyError as error:
+        raise DeltaError(f"{source}: a damaged delta file, {error} is missing. Rerun the run that wrote it") from error
+
+
+def _snapshots(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Snapshot]:
     snapshots = {}
     for tag, facts in header.pop("snapshots").items():
         count = facts["links"]
         closed = {
-            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header["scale"]) for j in range(count - 1))
+            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header) for j in range(count - 1))
             for place in header["places"]
         }
-        opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header["scale"]) for p in header["places"]}
+        opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header) for p in header["places"]}
         prefix = f"trained/{tag}/"
         trained = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         snapshots[tag] = Snapshot(closed, opened, trained, facts["epoch"])
-    return Delta(header, snapshots)
+    return snapshots
 
 
-def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, scale: float) -> Link:
+def _link(tensors: Mapping[str, Tensor], prefix: str, index: int, header: Mapping[str, Any]) -> AnyLink:
+    if "tensors" in header:
+        trained = {name: tensors[f"{prefix}/{name}"] for name in header["tensors"]}
+        return TensorLink(index, header["scale"], trained, digest=header.get("frozen", {}).get(prefix))
     parts = {name: tensors.get(f"{prefix}/{name}") for name in ("A", "columns", "P")}
-    return Link(index, tensors[f"{prefix}/B"], scale, **parts)
+    return Link(index, tensors[f"{prefix}/B"], header["scale"], **parts)

@@ -1,6 +1,7 @@
 """An adapted linear: the frozen module plus its places, under one of three executions of the same mathematics.
 
-dense    y = W x + s B (A x), the literal products: the reference. Keeps x (for A) or A x (for B).
+dense    y = W x + s B (A x), the literal products: the reference. Keeps x (for A) or A x (for B). Methods with tensors of
+         their own: y = W x + (weight(W, tensors, s) - W) x.
 gather   y = W x + s B x[columns]: the selector's product is a choice of r inputs. Keeps tokens * r elements.
 inplace  W[:, columns] holds W + s B before the forward pass; no side product, and the backward pass keeps only the r
          selected inputs per place (PaCA's trick, valid for every column-sparse method).
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
-from torch.nn import functional as F
+from torch.autograd.function import FunctionCtx, once_differentiable
 
+from peft_lib.layers.bypass import guarded
+from peft_lib.layers.factor_place import FactorPlace
 from peft_lib.layers.place import Place
 from peft_lib.layers.targets import weight_matrix
 
@@ -20,49 +22,69 @@ from peft_lib.layers.targets import weight_matrix
 class AdaptedLinear(nn.Module):
     """Stands in for a linear module. x (..., d_in) -> y (..., d_out); several places may share one fused output."""
 
-    def __init__(self, base: nn.Module) -> None:
+    def __init__(self, base: nn.Module, path: str) -> None:
         super().__init__()
         self.base = base
+        self.path = path
         self.places = nn.ModuleList()
+        self.register_state_dict_pre_hook(_write_back)
 
     def add_place(self, place: Place) -> None:
         self.places.append(place)
 
     @property
     def weight(self) -> Tensor:
-        """The module's own weight, for code that asks for its dtype or device."""
-        return self.base.weight  # type: ignore[return-value]
+        """The module's own weight, for code that asks for its dtype or device; it cannot be multiplied with (`bypass`)."""
+        assert isinstance(self.base.weight, Tensor)
+        return guarded(self.base.weight, self.path)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The module's own bias, which no method adapts."""
+        bias = self.base.bias
+        assert bias is None or isinstance(bias, Tensor)
+        return bias
+
+    def folded(self) -> list[FactorPlace]:
+        """Places whose open link W itself holds."""
+        return [p for p in self.places if isinstance(p, FactorPlace) and p.execution == "inplace"]
 
     def forward(self, x: Tensor) -> Tensor:
-        folded = [p for p in self.places if isinstance(p, Place) and p.execution == "inplace"]
-        for place in folded:
-            place.write_back()
-        if folded and torch.is_grad_enabled():
-            factors = [place.b() for place in folded]
-            y = _InplaceLinear.apply(x, weight_matrix(self.base).detach(), self.base, folded, *factors)
-        else:
+        folded = self.folded()
+        if not folded:
             y = self.base(x)
-        for side in (p for p in self.places if isinstance(p, Place) and p.execution != "inplace"):
-            y = _add(y, side, _side(side, x))
+        elif torch.compiler.is_compiling():
+            y = self._outside_the_graph(x)
+        else:
+            y = self._folded(x)
+        for place in self.places:
+            if isinstance(place, Place) and place.execution != "inplace":
+                y = place.add_to(y, x)
         return y
 
+    def _folded(self, x: Tensor) -> Tensor:
+        folded = self.folded()
+        for place in folded:
+            place.write_back()
+        if not torch.is_grad_enabled():
+            return self.base(x)
+        factors = [place.b() for place in folded]
+        # A linear's output over other than two dimensions is a view, and a view that a Function returns may not be written
+        # into, as some models do (y /= 2): so rows go in, and the view is made outside.
+        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+        y = _InplaceLinear.apply(rows, weight_matrix(self.base).detach(), self.base, folded, *factors)
+        return y.view(*x.shape[:-1], -1) if x.ndim != 2 else y
 
-def _side(place: Place, x: Tensor) -> Tensor:
-    """s B A x of one place, (..., d_out), in x's dtype."""
-    b = place.b().to(x.dtype)
-    if place.execution == "gather":
-        assert place.columns is not None
-        return place.scale * F.linear(x.index_select(-1, place.columns), b)
-    assert place.A is not None
-    return place.scale * F.linear(F.linear(x, place.A.to(x.dtype)), b)
+    # A compiled graph would keep W as an input that changes under it. torch.compiler.disable says the same in public, but
+    # imports the compiler (a CPU-second) when it decorates; this does when it is first called.
+    _outside_the_graph = torch._disable_dynamo(_folded)
 
 
-def _add(y: Tensor, place: Place, update: Tensor) -> Tensor:
-    if place.target.rows is None:
-        return y + update.to(y.dtype)
-    # In place is safe: a linear keeps its input and weight for the backward pass, never its output.
-    y[..., place.start : place.stop] += update.to(y.dtype)
-    return y
+def _write_back(layer: nn.Module, *unused: Any) -> None:
+    """Before a state dict is made: the weight in it holds the factors in it."""
+    assert isinstance(layer, AdaptedLinear)
+    for place in layer.folded():
+        place.write_back()
 
 
 class _InplaceLinear(torch.autograd.Function):
@@ -70,11 +92,14 @@ class _InplaceLinear(torch.autograd.Function):
 
     grad_x = g W; grad_B = s g[rows]^T x[columns]. W is saved only if x needs a gradient, so writing into W between the
     forward and the backward pass is caught by autograd's version check. Works under autocast: the forward pass casts as
-    `base` does, the backward pass computes in the output's dtype.
+    `base` does, the backward pass computes in the output's dtype. Gradients of gradients are refused: they would take W for
+    a constant. Use the execution dense or gather for them.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, base: nn.Module, places: list[Place], *factors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, base: nn.Module, places: list[FactorPlace], *factors: Tensor
+    ) -> Tensor:
         selected = [x.index_select(-1, p.columns).reshape(-1, p.rank) for p in places if p.columns is not None]
         ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, *selected)
         ctx.rows = [(p.start, p.stop, p.scale) for p in places]
@@ -82,6 +107,7 @@ class _InplaceLinear(torch.autograd.Function):
         return base(x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = grads
         weight, *selected = ctx.saved_tensors  # type: ignore[attr-defined]

@@ -1,49 +1,48 @@
-"""One adapted place: its open link's factors, its closed links, and how links are closed, merged and restored."""
+"""One adapted place: its frozen weight, its closed links, and how links are closed, merged and restored.
 
-from collections.abc import Sequence
+What an open link is made of is a subclass's: `FactorPlace` (A, columns, B, P) or `TensorPlace` (a method's own tensors).
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from peft_lib.layers.draws import Draws
-from peft_lib.layers.links import Link, effective_weight
+from peft_lib.layers.draws import Draws, SharedDraws
+from peft_lib.layers.links import AnyLink, DeltaError, effective_weight
 from peft_lib.layers.targets import Target, TargetError, rows_of, weight_matrix
-from peft_lib.methods.method import Columns, LowRank, Method
+from peft_lib.methods.method import Columns, LowRank, Method, Tensors
 
 
-class Place(nn.Module):
-    """State of a method at one target: factors A (r, d_in) or columns (r,), and B or P (d_out, r), all factors fp32.
-
-    `A`, `B` and `P` are parameters if they train, buffers if not. With P (PaCA), B = P - base_columns / s, so that every
-    execution computes with B. The frozen weight W (the target's rows of the module's weight) holds W0 plus all closed
-    links; the inplace execution adds the open link too (`write_back`).
+class Place(nn.Module, ABC):
+    """State of a method at one target. The weight W (the target's rows of the module's weight) is frozen and holds W0 with
+    all closed links; the inplace execution adds the open link too.
     """
-
-    A: Tensor | None
-    B: Tensor
-    P: Tensor
-    columns: Tensor | None
-    base_columns: Tensor | None
 
     def __init__(
         self, module: nn.Module, target: Target, method: Method, options: BaseModel, rank: int, scale: float, seed: int,
-        execution: str,
+        execution: str, pool: SharedDraws,
     ) -> None:  # fmt: skip
         super().__init__()
         self.target, self.method, self.options = target, method, options
-        self.rank, self.scale, self.seed, self.execution = rank, scale, seed, execution
+        self.rank, self.scale, self.seed, self.execution, self.pool = rank, scale, seed, execution, pool
         self.start, self.stop = rows_of(target, module)
         self.matrix_of = [module]  # in a list: the module must not become a child of this one
         self.d_out, self.d_in = self.weight.shape
-        if rank > min(self.d_out, self.d_in):
-            raise TargetError(f"{target.key}: rank {rank} is larger than the layer ({self.d_out} x {self.d_in})")
-        self.closed: list[Link] = []
+        limit = method.largest_rank(self.d_in, self.d_out)
+        if method.ranked and rank > limit:
+            raise TargetError(
+                f"{target.key}: rank {rank} is larger than the layer ({self.d_out} x {self.d_in}) allows for method "
+                f"{method.id}: use at most {limit}"
+            )
+        self.closed: list[AnyLink] = []
         self.original: Tensor | None = None
-        self.written = -1
-        for name in ("A", "columns", "base_columns"):
-            self.register_buffer(name, None, persistent=False)
-        self.open_link(0)
 
     @property
     def weight(self) -> Tensor:
@@ -55,119 +54,98 @@ class Place(nn.Module):
         """Index of the open link."""
         return len(self.closed)
 
-    def b(self) -> Tensor:
-        """B (d_out, r) of the open link, differentiable in the factor that trains."""
-        if "P" not in self.method.trains:
-            return self.B
-        assert self.base_columns is not None
-        return self.P - self.base_columns / self.scale
+    def draws(self, index: int, weight: Callable[[], Tensor] | None = None) -> Draws:
+        """What link `index` may ask for; its weight is what the closed links have made."""
+        read = weight or self.closed_weight
+        return Draws(self.seed, self.target.key, self.d_in, self.d_out, self.rank, index, read, self.pool)
 
-    def open_link(self, index: int) -> None:
-        """Starts link `index`: A drawn or chosen by the method, B = 0 (P = W[:, columns] / s)."""
-        draws = Draws(self.seed, self.target.key, self.d_in, self.d_out, self.rank, index)
+    def _start(
+        self, index: int, weight: Callable[[], Tensor] | None = None, seed: int | None = None
+    ) -> LowRank | Columns | Tensors:
+        """What the method starts link `index` with; its own errors say where they come from."""
         assert self.method.start is not None
-        factor = self.method.start(draws, self.options)
-        if isinstance(factor, Columns):
-            self._check(factor)
-            self._select(torch.tensor(factor.indices, dtype=torch.int64))
-        else:
-            self._set("A", self._checked(factor), trains="A" in self.method.trains)
-        self._set("B", torch.zeros(self.d_out, self.rank), trains="B" in self.method.trains)
-        if "P" in self.method.trains:
-            assert self.base_columns is not None
-            self._set("P", self.base_columns / self.scale, trains=True)
-        self.written = -1
+        draws = replace(self.draws(index, weight), seed=self.seed if seed is None else seed)
+        try:
+            return self.method.start(draws, self.options)
+        except Exception as error:
+            error.add_note(f"in `start` of method {self.method.id}, link {index} at {self.target.key}")
+            raise
 
-    def _select(self, columns: Tensor) -> None:
-        self._set("columns", columns, trains=False)
-        if self.execution == "inplace" or "P" in self.method.trains:
-            base = self._current().index_select(1, columns.to(self.weight.device))
-            self._set("base_columns", base, trains=False)
-        if self.execution == "dense":
-            one_hot = torch.zeros(self.rank, self.d_in).scatter_(1, columns.view(-1, 1), 1.0)
-            self._set("A", one_hot, trains=False)
+    @abstractmethod
+    def factors(self) -> dict[str, nn.Parameter]:
+        """What trains, by name."""
 
-    def _set(self, name: str, value: Tensor, *, trains: bool) -> None:
-        """Writes into the existing tensor if there is one: the optimiser holds it, and so may DDP."""
-        old = getattr(self, name, None)
-        if old is not None:
-            with torch.no_grad():
-                old.copy_(value)
-        elif trains:
-            self._buffers.pop(name, None)
-            self.register_parameter(name, nn.Parameter(value.to(self.weight.device)))
-        else:
-            self.register_buffer(name, value.to(self.weight.device), persistent=False)
+    @abstractmethod
+    def frozen(self) -> Iterator[Tensor]:
+        """The open link's tensors that do not train."""
 
-    def _check(self, factor: Columns) -> None:
-        chosen = factor.indices
-        if len(set(chosen)) != self.rank or len(chosen) != self.rank or not all(0 <= c < self.d_in for c in chosen):
-            raise TargetError(
-                f"{self.target.key}: method {self.method.id} chose columns {chosen}; "
-                f"a selector is {self.rank} distinct columns in 0..{self.d_in - 1}"
-            )
+    @abstractmethod
+    def open_link(self, index: int) -> None:
+        """Starts link `index` as the method says."""
 
-    def _checked(self, factor: LowRank) -> Tensor:
-        if tuple(factor.A.shape) != (self.rank, self.d_in):
-            shape = tuple(factor.A.shape)
-            raise TargetError(
-                f"{self.target.key}: method {self.method.id} made A of shape {shape}, not {(self.rank, self.d_in)}"
-            )
-        return factor.A
-
-    def link(self) -> Link:
+    @abstractmethod
+    def link(self) -> AnyLink:
         """The open link as it stands, copied to the CPU in fp32."""
-        copies = {
-            name: tensor.detach().to("cpu", copy=True)
-            for name in ("columns", "P")
-            if (tensor := getattr(self, name, None)) is not None
-        }
-        if self.columns is None:
-            assert self.A is not None
-            copies["A"] = self.A.detach().to("cpu", copy=True)
-        return Link(self.index, self.b().detach().to("cpu", copy=True), self.scale, **copies)
+
+    @abstractmethod
+    def misfit(self, link: AnyLink, is_open: bool) -> str | None:
+        """Why a recorded link, open or closed, does not fit here, and the remedy; None if it does."""
+
+    @abstractmethod
+    def take(self, link: AnyLink) -> None:
+        """Makes a recorded link the open one."""
+
+    @abstractmethod
+    def side(self, x: Tensor) -> Tensor:
+        """What the open link adds to the output, (..., d_out), in x's dtype."""
+
+    def add_to(self, y: Tensor, x: Tensor) -> Tensor:
+        """y with the open link's part added to this place's rows."""
+        update = self.side(x).to(y.dtype)
+        if self.target.rows is None:
+            return y + update
+        # In place is safe: a linear keeps its input and weight for the backward pass, never its output.
+        y[..., self.start : self.stop] += update
+        return y
+
+    def closing(self, link: AnyLink) -> AnyLink:
+        """The form in which a link is kept once it is closed."""
+        return link
+
+    def complete(self, link: AnyLink, weight: Tensor, seed: int) -> AnyLink:
+        """A recorded link with all that its file left out; `weight` is what the links before it have made."""
+        return link
+
+    def without_open_link(self) -> None:
+        """Takes the open link out of W where the execution has put it in."""
+
+    def write_back(self) -> None:
+        """Puts the open link into W where the execution wants it there."""
 
     @torch.no_grad()
     def next_link(self) -> None:
-        """Chain reset: W += s B A in fp32, the link is closed, the next one starts with B = 0."""
+        """Chain reset: the link goes into W in fp32 and is closed, the next one starts."""
         link = self.link()
         self.merge_open()
-        self.closed.append(Link(link.index, link.B, link.scale, link.A, link.columns))
+        self.closed.append(self.closing(link))
         self.open_link(self.index)
+        self.write_back()
 
     @torch.no_grad()
     def merge_open(self) -> None:
-        """W := effective weight with the open link added."""
+        """W := effective weight with the open link."""
         link = self.link()
-        self._keep_original()
+        self.keep_original()
         if self.weight.dtype == torch.float32:
-            if self.execution == "inplace":
-                self._fold(self.columns, self.base_columns)  # W without the open link again
-            link.add_to(self.weight)
+            self.without_open_link()
+            merged = link.apply(self.weight)
+            if merged is not self.weight:
+                self.weight.copy_(merged)
         else:
             assert self.original is not None
             self.weight.copy_(effective_weight(self.original, [*self.closed, link]))
 
-    @torch.no_grad()
-    def write_back(self) -> None:
-        """inplace: W[:, columns] = base_columns + s B, unless W already holds it.
-
-        Changes are noticed by the factor's version counter: optimisers, `copy_` and every in-place operation raise it,
-        assignments through `.data` do not (do not use them).
-        """
-        factor = self.P if "P" in self.method.trains else self.B
-        if factor._version == self.written:
-            return
-        self._keep_original()
-        assert self.base_columns is not None
-        self._fold(self.columns, self.base_columns + self.scale * self.b())
-        self.written = factor._version
-
-    def _fold(self, columns: Tensor | None, values: Tensor | None) -> None:
-        assert columns is not None and values is not None
-        self.weight.index_copy_(1, columns, values.to(self.weight.dtype))
-
-    def _current(self) -> Tensor:
+    def closed_weight(self) -> Tensor:
         """fp32 effective weight of the closed links."""
         if self.weight.dtype == torch.float32:
             return self.weight
@@ -175,9 +153,17 @@ class Place(nn.Module):
             self.weight if self.original is None else self.original.to(self.weight.device), self.closed
         )
 
-    def _keep_original(self) -> None:
+    def keep_original(self) -> None:
         if self.original is None:
             self.original = self.weight.to("cpu", copy=True)
+
+    @torch.no_grad()
+    def delta(self) -> Tensor:
+        """All links as a dense (d_out, d_in) fp32 matrix on the CPU: W_k - W0."""
+        total = torch.zeros(self.d_out, self.d_in)
+        for link in [*self.closed, self.link()]:
+            total = link.apply(total)
+        return total
 
     @torch.no_grad()
     def reset_weight(self) -> None:
@@ -186,21 +172,84 @@ class Place(nn.Module):
             self.weight.copy_(self.original)
 
     @torch.no_grad()
-    def restore(self, closed: Sequence[Link], link: Link) -> None:
-        """Puts the place into a recorded state: W0, closed links added in order, the open link's factors."""
+    def completed(self, closed: Sequence[AnyLink], link: AnyLink, seed: int) -> tuple[AnyLink, ...]:
+        """A recorded chain with all that its file left out, the open link last. Changes nothing; raises DeltaError if what was
+        left out cannot be had here.
+        """
+        first = self.weight if self.original is None else self.original
+        weight = first.to("cpu", torch.float32, copy=True)
+        whole: list[AnyLink] = []
+        for one in (*closed, link):
+            whole.append(self.complete(one, weight, seed))
+            if one is not link:
+                weight = whole[-1].apply(weight)
+        return tuple(whole)
+
+    @torch.no_grad()
+    def restore(self, closed: Sequence[AnyLink], link: AnyLink) -> None:
+        """Puts the place into a recorded and completed state: W0, closed links in order, the open link."""
         self.reset_weight()
         self.closed = list(closed)
         if closed:
-            self._keep_original()
+            self.keep_original()
             assert self.original is not None
             self.weight.copy_(effective_weight(self.original, closed))
-        if link.columns is not None:
-            self._select(link.columns)
-        else:
-            assert link.A is not None
-            self._set("A", link.A, trains=False)
-        if link.P is not None:
-            self._set("P", link.P, trains=True)
-        else:
-            self._set("B", link.B, trains=False)
-        self.written = -1
+        self.take(link)
+        self.write_back()
+
+    def record(self) -> dict[str, Any]:
+        """What a state dict does not hold, as a few facts: which adapter this is, and a digest of its frozen state."""
+        digest = hashlib.sha256()
+        for tensor in [*(t for link in self.closed for t in link.stored().values()), *self.frozen()]:
+            digest.update(content(tensor))
+        return {
+            "method": self.method.id, "options": self.options.model_dump(mode="json"), "rank": self.rank,
+            "scale": self.scale, "seed": self.seed, "execution": self.execution, "place": self.target.key,
+            "links": self.index + 1, "frozen": digest.hexdigest(),
+        }  # fmt: skip
+
+    def get_extra_state(self) -> Tensor:
+        """`record` in a state dict, as bytes: safetensors, and with it save_pretrained, takes tensors only."""
+        return torch.tensor(list(json.dumps(self.record(), sort_keys=True).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuses a state dict of another adapter; see `check_state`."""
+        theirs, mine = json.loads(bytes(state.tolist())), self.record()
+        if odd := [name for name in mine if theirs.get(name) != mine[name]]:
+            said = ", ".join(f"{n} {theirs.get(n)!r} (here {mine[n]!r})" for n in odd)
+            raise DeltaError(
+                f"{self.target.key}: the state dict is of another adapter: {said}. It holds neither A, nor columns, nor "
+                "closed links: use adapter.save() and adapter.load()"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Place":
+        """Moves with the model; factors stay fp32 when the model's own weights change their dtype."""
+
+        def kept(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(kept, recurse)
+
+
+def content(tensor: Tensor) -> bytes:
+    """The bytes of a tensor of any dtype."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def check_state(module: nn.Module, state: dict[str, Any], prefix: str, *unused: Any) -> None:
+    """Hook before `module.load_state_dict`: refuses what does not fit a place before anything is overwritten.
+
+    Raises DeltaError for a state of another adapter, and for one with weights of an adapted layer but no record of its adapter.
+    """
+    for name, place in module.named_modules():
+        if isinstance(place, Place):
+            layer = prefix + name.rpartition("places.")[0]
+            record = state.get(f"{prefix}{name}._extra_state")
+            if record is not None:
+                place.set_extra_state(record)
+            elif any(key.startswith(layer) for key in state):
+                raise DeltaError(
+                    f"{place.target.key}: the state dict has this layer, but no record of its adapter. Load plain weights "
+                    "before adapt(), and what an adapter learnt with adapter.load()"
+                )

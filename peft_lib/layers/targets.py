@@ -61,7 +61,14 @@ def resolve_targets(
     that another module shares.
     """
     inside_head = tuple(f"{path}." for path in head)
+    if is_linear(model):
+        raise TargetError("the model is itself a linear module: wrap it, e.g. in nn.Sequential, and adapt that")
     linears = {n: m for n, m in model.named_modules() if is_linear(m) and not f"{n}.".startswith(inside_head)}
+    if not linears:
+        raise TargetError(
+            "the model has no nn.Linear (or GPT-2 Conv1D) outside the head: other modules, convolutions and quantised "
+            "layers among them, are not adapted"
+        )
     if wanted == "all-linear":
         everything = [Target(name) for name in linears]
         _check_not_shared(model, everything)
@@ -77,6 +84,8 @@ def resolve_targets(
         for target in (t for t in fits if len(t.path) == longest):
             matched.add(target)
             found.append(_checked(Target(path, target.rows), module))
+    if not names:
+        raise TargetError("targets is empty, so nothing would be adapted: name modules, or use 'all-linear'")
     if missing := [t.key for t in names if t not in matched]:
         hint = did_you_mean(missing[0], sorted({p.rpartition(".")[2] for p in linears}))
         where = "path outside the head" if head else "path"
@@ -116,9 +125,47 @@ def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     for target in targets:
-        shared = names[id(model.get_submodule(target.path).weight)]
+        weight = model.get_submodule(target.path)._parameters.get("weight")
+        if weight is None:
+            raise TargetError(
+                f"target {target.key}: its weight is computed (weight_norm, a parametrisation), so there is no matrix to "
+                "adapt. Remove the parametrisation first, or leave it out of the targets"
+            )
+        shared = names[id(weight)]
         if len(shared) > 1:
-            raise TargetError(f"target {target.key}: its weight is shared by {shared}. Untie it or leave it out")
+            raise TargetError(
+                f"target {target.key}: its weight is shared by {shared}. Untie it or leave it out (name the targets instead "
+                "of 'all-linear')"
+            )
+
+
+def head_modules(model: nn.Module, head: Sequence[str]) -> list[nn.Module]:
+    """The modules at these paths. Raises TargetError, with near names, for a path that is none."""
+    modules = dict(model.named_modules())
+    for path in head:
+        if not path or path not in modules:
+            hint = did_you_mean(path, [name for name in modules if name])
+            raise TargetError(f"head {path!r}: there is no module of that path.{hint} Give paths such as 'classifier'")
+    return [modules[path] for path in head]
+
+
+def check_head_not_shared(model: nn.Module, head: Sequence[str]) -> None:
+    """A head that shares a parameter with another module would be trained, counted and saved under that one's name.
+
+    Raises TargetError with the names (GPT-2: lm_head is the token embedding).
+    """
+    inside = tuple(f"{path}." for path in head)
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for shared in names.values():
+        its = [name for name in shared if name.startswith(inside)]
+        if inside and its and len(its) < len(shared):
+            others = ", ".join(name for name in shared if name not in its)
+            raise TargetError(
+                f"head {its[0]}: its weight is shared by {others}. Untie it (transformers: tie_word_embeddings=False), or "
+                "leave it out of the head"
+            )
 
 
 def rows_of(target: Target, module: nn.Module) -> tuple[int, int]:

@@ -1,24 +1,33 @@
 """What a method is: a description that planning reads without torch and layers carry out with it.
 
-A method adapts a frozen weight W (d_out x d_in) by a chain of links. Link j adds s * B_j A_j, where A_j is either a
-matrix (`LowRank`) or the choice of r input columns (`Columns`, a selector: row i of A_j is the unit vector of column i).
-B_j starts at zero. `start(context)` says what A_j is; `trains` says which factors move; everything else follows.
+A method adapts a frozen weight W (d_out x d_in) by a chain of links. There are three kinds of links:
+
+LowRank, Columns   W + s B A, where A is a matrix, or the choice of r input columns (a selector: row i of A is the unit
+                   vector of column i). B starts at zero. `start` says what A is.
+Tensors            any other function of W: `weight(W, tensors, s)` is its one definition. `start` gives the tensors.
+
+`trains` says which factors or tensors move; everything else (executions, chains, files, counts, groups) follows.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from peft_lib.methods.starts import Columns, LinkContext, LowRank, Shapes, Start, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["METHOD_API", "Columns", "LinkContext", "LowRank", "Method", "MethodError", "Options", "Shapes", "Tensors"]
+
 METHOD_API = 1
 """Version of this contract. A method made for another version is refused, not guessed at."""
 
-Factor = Literal["A", "B", "P", "backbone"]
+FACTORS = ("A", "B", "P")
+"""Factors of links W + s B A: A (r, d_in), B (d_out, r); P (d_out, r) stands for B where the columns of W themselves train."""
 Family = Literal["baseline", "past", "present", "future", "paca"]
 
 FACTOR_SETTINGS = frozenset({"rank", "alpha", "scaling", "targets"})
@@ -35,50 +44,6 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """A link whose A is a matrix of shape (r, d_in)."""
-
-    A: "Tensor"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A link whose A selects r distinct input columns: A[i, indices[i]] = 1, zero elsewhere."""
-
-    indices: tuple[int, ...]
-
-
-class LinkContext(Protocol):
-    """What `start` may ask for. Every draw is seeded by (run seed, name, module path, link index), on the CPU."""
-
-    @property
-    def d_in(self) -> int: ...
-    @property
-    def d_out(self) -> int: ...
-    @property
-    def rank(self) -> int: ...
-    @property
-    def index(self) -> int:
-        """Number of the link in the chain, from 0."""
-        ...
-
-    def normal(self, std: float) -> "Tensor":
-        """(r, d_in) entries from N(0, std^2)."""
-        ...
-
-    def permutation(self, n: int, cycle: int | None = None) -> list[int]:
-        """Random order of 0..n-1; with `cycle` the draw depends on it in place of the link index."""
-        ...
-
-    def integer(self, n: int) -> int:
-        """Uniform on 0..n-1."""
-        ...
-
-
-Start = Callable[[LinkContext, Any], LowRank | Columns]
-
-
 def _no_multipliers(options: BaseModel) -> Mapping[str, float]:
     return {}
 
@@ -92,10 +57,21 @@ class Method:
     formula: str
     source: str
     family: Family
-    trains: tuple[Factor, ...]
-    """What moves beside the head: 'A', 'B', 'P' (PaCA's columns, W[:, cols] / s), 'backbone' (every weight)."""
+    trains: tuple[str, ...]
+    """What moves beside the head: 'A', 'B', 'P' (PaCA's columns, W[:, cols] / s), names of `Tensors`, or 'backbone' (every
+    weight)."""
     start: Start | None = None
-    """What A of a link is. None for methods without factors."""
+    """What A of a link, or its tensors, are. None for methods that adapt no layer."""
+    weight: "Callable[[Tensor, Mapping[str, Tensor], float], Tensor] | None" = None
+    """Tensors: the effective weight (d_out, d_in) from W (fp32), the tensors by name and s; differentiable in the tensors."""
+    side: "Callable[[Tensor, Mapping[str, Tensor], float], Tensor] | None" = None
+    """Tensors, optional: (weight(W, tensors, s) - W) x computed without W, from x (..., d_in) to (..., d_out)."""
+    size: "Callable[[Shapes, int], int] | None" = None
+    """Tensors: number of trained parameters at places of these shapes, for planning."""
+    lowrank: "Callable[[Mapping[str, Tensor], float], tuple[Tensor, Tensor]] | None" = None
+    """Tensors, optional: (A, B) with weight(W, tensors, s) = W + B A, for formats that know nothing else."""
+    max_rank: Callable[[int, int], int] | None = None
+    """Largest rank at a place of (d_in, d_out); None: d_in for a selector, min(d_in, d_out) otherwise."""
     chains: bool = False
     """Merges the link at a chain reset and starts the next one."""
     column_sparse: bool = False
@@ -131,16 +107,43 @@ class Method:
             raise MethodError(
                 f"method {self.id!r} was made for method API {self.api}, this is {METHOD_API}: see docs/adding_a_method.md"
             )
-        if (self.start is None) == any(f in self.trains for f in ("A", "B", "P")):
+        trained = set(self.trains) - {"backbone"}
+        if (self.start is None) == bool(trained):
             raise MethodError(f"method {self.id!r}: factors train if and only if `start` says how a link starts")
+        if self.weight is None and (odd := sorted(trained - set(FACTORS))):
+            raise MethodError(
+                f"method {self.id!r} trains {', '.join(odd)}: factors of W + s B A are {', '.join(FACTORS)}; tensors of "
+                "other names need `weight`, the effective weight that they make"
+            )
+        if self.weight is not None:
+            self._check_tensors()
         if self.chains and self.start is None:
             raise MethodError(f"method {self.id!r}: a chain needs links, and links need `start`")
         object.__setattr__(self, "html", self.html or self.name)
         object.__setattr__(self, "latex", self.latex or self.name)
 
+    def _check_tensors(self) -> None:
+        """Rules of methods whose links are `Tensors`."""
+        if self.start is None or self.size is None or self.column_sparse:
+            raise MethodError(
+                f"method {self.id!r} has `weight`: it needs `start` and `size` too, and is not column_sparse"
+            )
+        for name in self.trains:
+            taken = name.removesuffix("_no_decay") in ("backbone", "head")
+            if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise MethodError(
+                    f"method {self.id!r}: tensor {name!r}: use letters, digits and '_', and not 'head' or 'backbone'"
+                )
+
     @property
     def has_factors(self) -> bool:
+        """Whether it adapts layers at all."""
         return self.start is not None
+
+    @property
+    def kind(self) -> Literal["none", "factors", "tensors"]:
+        """What its links are made of: nothing, A and B (LowRank or Columns), or `Tensors`."""
+        return "none" if self.start is None else "factors" if self.weight is None else "tensors"
 
     @property
     def sparse(self) -> bool:
@@ -156,6 +159,8 @@ class Method:
 
     def largest_rank(self, d_in: int, d_out: int) -> int:
         """Largest rank at a place: d_in for a selector, which takes r distinct columns; min(d_in, d_out) for B A."""
+        if self.max_rank is not None:
+            return self.max_rank(d_in, d_out)
         return d_in if self.column_sparse else min(d_in, d_out)
 
     def parse_options(self, values: Mapping[str, object]) -> BaseModel:
@@ -173,11 +178,17 @@ class Method:
         first = self.default_execution or "gather"
         return (first, *(e for e in ("dense", "gather", "inplace") if e != first))
 
-    def count(self, d_in: int, d_out: int, rank: int) -> int:
-        """Trainable parameters of one adapted place: r * d_in if A trains, plus r * d_out if B (or P) trains."""
-        return ("A" in self.trains) * rank * d_in + any(f in self.trains for f in ("B", "P")) * rank * d_out
+    def trained_size(self, shapes: Shapes, rank: int) -> int:
+        """Trainable parameters at places of these shapes: r d_in where A trains, r d_out where B or P does, or `size`."""
+        if self.size is not None:
+            return self.size(shapes, rank)
+        a, b = "A" in self.trains, "B" in self.trains or "P" in self.trains
+        return sum(count * rank * (a * d_in + b * d_out) for d_in, d_out, count in shapes)
 
-
-def total_count(method: Method, shapes: Sequence[tuple[int, int, int]], rank: int) -> int:
-    """Adapter parameters over (d_in, d_out, count) shapes."""
-    return sum(n * method.count(d_in, d_out, rank) for d_in, d_out, n in shapes)
+    def counted_size(self, shapes: Shapes, rank: int) -> int:
+        """What a percentage of trained parameters is of, beside the model: A and B whether they train or not (a selector
+        counts as the matrix it stands for, as in the paper's tables); of other methods the trained tensors.
+        """
+        if self.kind != "factors":
+            return self.trained_size(shapes, rank)
+        return sum(count * rank * (d_in + d_out) for d_in, d_out, count in shapes)

@@ -16,6 +16,9 @@ import peft_lib.methods as package
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.names import did_you_mean
 
+SHARED = frozenset({"method", "registry", "selectors", "starts"})
+"""Files of the folder that are no methods."""
+
 _plugins: dict[str, tuple[Method, Path | None]] = {}
 
 
@@ -118,5 +121,4 @@ def unregister(method_id: str) -> None:
 
 
 def _builtin_files() -> tuple[str, ...]:
-    shared = {"method", "registry", "selectors"}
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in shared))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in SHARED))

@@ -13,21 +13,18 @@ from peft_lib.report import facts, latex_tables, table_files
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
+from peft_lib.report.markup import visible
 from peft_lib.report.run_details import run_details
 from peft_lib.report.tables import Rendered, render
+from peft_lib.report.view import LINES
 from peft_lib.results.cells import Cell, read_cells
 from peft_lib.results.collect import collect
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
 
+TIE = 0
+"""Place of a legend's word that is for ties, not for a place."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
-SWITCHES = {
-    "sd": "sd",
-    "interval": "95 % interval",
-    "change": "change vs best",
-    "ratio": "ratio to reference",
-    "paper": "published",
-}
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,12 @@ class Section:
         return self.latex
 
     @property
-    def legend(self) -> int:
-        """How many places are marked, 0 if none is."""
-        marks = [e.mark for t in self.rendered.tables for r in t.rows for e in r.entries]
-        return max(marks, default=0)
+    def legend(self) -> list[tuple[int, str]]:
+        """Marks that the tables have and their words: places if more than the first is marked, and ties."""
+        entries = [e for t in self.rendered.tables for r in t.rows for e in r.entries]
+        places = max((e.mark for e in entries), default=0)
+        words = list(enumerate(("best", "second", "third")[:places], 1)) if places > 1 else []
+        return [*words, (TIE, "tied")] if any(e.tied for e in entries) else words
 
     @property
     def switches(self) -> list[tuple[str, str]]:
@@ -63,7 +62,7 @@ class Section:
         if self.artefact.kind in ("heatmap", "hyperparameters", "parameters"):
             return []
         kinds = {k for t in self.rendered.tables for k in t.line_kinds}
-        return [(kind, name) for kind, name in SWITCHES.items() if kind in kinds]
+        return [(kind, line.switch) for kind, line in LINES.items() if kind in kinds and line.switch]
 
 
 def build_report(plan: Plan, results: Path, tables: Path, out: Path, templates: Path = TEMPLATES) -> None:
@@ -111,7 +110,7 @@ def _write_html(
         "runs": run_details(plan, runs),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
-    write_text(out / "index.html", env.get_template("index.html.j2").render(values).lstrip())
+    write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
     with atomic_path(out / "assets" / "style.css") as temporary:
         shutil.copyfile(templates / "style.css", temporary)
 

@@ -57,7 +57,7 @@ def _error(log: str) -> str:
 def check_log(log: str) -> list[str]:
     """What is wrong in the log of a last pass. Lines are unwrapped first: TeX breaks them at 79 characters."""
     text = re.sub(r"(?<=[^\n]{79})\n", "", log)
-    found = [m[0] for m in _OVERFULL.finditer(text) if float(m[1]) > TOLERATED_PT]
-    found += re.findall(r"LaTeX Warning: (?:Reference|Citation) [^\n]* undefined[^\n]*", text)
-    found += re.findall(r"Package longtable Warning: Table widths have changed[^\n]*", text)
-    return found
+    complaints = [m[0] for m in _OVERFULL.finditer(text) if float(m[1]) > TOLERATED_PT]
+    complaints += re.findall(r"LaTeX Warning: (?:Reference|Citation) [^\n]* undefined[^\n]*", text)
+    complaints += re.findall(r"Package longtable Warning: Table widths have changed[^\n]*", text)
+    return complaints

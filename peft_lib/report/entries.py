@@ -1,12 +1,13 @@
 """From a cell to what is printed of it: numbers, signs, short words for what went wrong, tooltip."""
 
 from peft_lib.report.view import Entry, Footnotes
+from peft_lib.results.artefacts.context import SINGLE
 from peft_lib.results.cells import Cell
 
 MINUS = "\u2212"
 SHORT = {
     "diverged": "div.", "out_of_memory": "OOM", "missing": "missing", "unreadable": "unread.", "not_available": "n/a",
-    "stale": "stale",
+    "stale": "stale", "partial": "partial",
 }  # fmt: skip
 LONG = {
     "diverged": "diverged", "out_of_memory": "out of memory", "missing": "not run", "unreadable": "unreadable",
@@ -14,7 +15,8 @@ LONG = {
     "partial": "fewer runs than planned",
     "mismatch": "differs from the formula", "ok": "ok",
 }  # fmt: skip
-SINGLE = "single seed: no spread"
+SHOWN_SEEDS = 5
+"""Up to so many single values stand in a tooltip; all are in the CSV and JSON files."""
 
 
 def fixed(value: float, digits: int, signed: bool = False) -> str:
@@ -32,9 +34,14 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     elif cell.n == 1 and not single and cell.reason == SINGLE:
         lines["n"] = "1 seed"
     counted = cell.metric == "trainable_parameters"
-    if cell.sd is not None and not counted:
+    if cell.edge:
+        lines["edge"] = f"edge: {', '.join(setting_at(end) for end in cell.edge.split(', '))}"
+    if cell.low is None and cell.n > 1 and cell.values and not counted:
+        # Too few for an interval, and their sd says no more than they do.
+        lines["values"] = singles(cell)
+    elif cell.sd is not None and not counted:
         lines["sd"] = f"\u00b1{fixed(cell.sd, cell.digits)}"
-    if cell.low is not None and cell.high is not None and cell.kind != "efficiency":
+    if cell.low is not None and cell.high is not None and cell.kind != "efficiency" and not counted:
         # A tenth of a percent is more than an interval from a few seeds can carry.
         digits = 1 if cell.digits == 2 else cell.digits
         lines["interval"] = f"[{fixed(cell.low, digits)}, {fixed(cell.high, digits)}]"
@@ -53,6 +60,16 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     return lines
 
 
+def singles(cell: Cell) -> str:
+    """The single runs' values. Semicolons: whole numbers have commas inside."""
+    return "; ".join(fixed(v, cell.digits) for v in cell.values)
+
+
+def setting_at(end: str) -> str:
+    """Name of the setting in 'largest head_lr_mult'."""
+    return end.split(" ", 1)[1].replace("_", " ")
+
+
 def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None = None) -> Entry:
     """The entry of a numeric cell."""
     digits = cell.digits if digits is None else digits
@@ -64,7 +81,7 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
     letters = notes.mark(_note(cell)) if wrong else ()
     letters += notes.mark(f"published value: {cell.caveat}" if cell.caveat else None)
     return Entry(
-        text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, status=cell.status, notes=letters,
+        text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, tied=cell.tied, status=cell.status, notes=letters,
         title=tooltip(cell), run=cell.run_ids[0] if cell.run_ids else None,
     )  # fmt: skip
 
@@ -78,11 +95,20 @@ def tooltip(cell: Cell) -> str:
     parts = []
     if cell.value is not None:
         parts.append(f"mean {fixed(cell.value, cell.digits)} {cell.unit}".strip())
-    if cell.sd is not None and cell.low is not None and cell.high is not None:
+    if cell.sd is not None:
         parts.append(f"sd {fixed(cell.sd, cell.digits)}")
+    if cell.low is not None and cell.high is not None:
         parts.append(f"95 % interval {fixed(cell.low, cell.digits)} to {fixed(cell.high, cell.digits)}")
+    if 1 < len(cell.values) <= SHOWN_SEEDS:
+        parts.append(f"single seeds {singles(cell)}")
     if cell.planned:
         parts.append(f"{cell.n} of {cell.planned} runs")
+    if cell.tied:
+        parts.append("tied: another has the same value")
+    if cell.edge:
+        parts.append(
+            f"best of its panel at the edge of the grid ({cell.edge.replace('_', ' ')}): the optimum may lie outside"
+        )
     if cell.status != "ok" or cell.reason:
         parts.append(_note(cell))
     if cell.run_ids:

@@ -20,10 +20,10 @@ STATUSES = (*RECORDED, "stale", "missing", "unreadable")
 
 @dataclass(frozen=True)
 class Twin:
-    """One run of a PaCA method beside the run of its cLA-family twin: same task, settings and seed."""
+    """One run beside the run of its method's twin, which takes the same steps: same task, settings and seed."""
 
     task: str
-    paca: str
+    method: str
     twin: str
     seed: int
     value: float
@@ -37,8 +37,8 @@ class Twin:
 
 def status_counts(runs: pd.DataFrame) -> dict[str, int]:
     """Status -> number of runs; statuses that do not occur are left out, but for ok."""
-    found = runs["status"].value_counts().to_dict()
-    return {s: int(found.get(s, 0)) for s in STATUSES if s == "ok" or found.get(s)}
+    numbers = runs["status"].value_counts().to_dict()
+    return {s: int(numbers.get(s, 0)) for s in STATUSES if s == "ok" or numbers.get(s)}
 
 
 def parameter_check(plan: Plan, runs: pd.DataFrame) -> tuple[int, list[str]]:
@@ -59,14 +59,14 @@ def _column(runs: pd.DataFrame, name: str) -> dict[str, Any]:
 
 def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
     """All pairs of ok runs of methods that are one up to rounding (`Method.twin`)."""
-    found: dict[tuple, Point] = {}
+    by_place: dict[tuple, Point] = {}
     for points in plan.points.values():
         for p in points:
-            found[p.model, p.dataset, p.method, p.seed, tuple(p.varied.items())] = p
+            by_place[p.model, p.dataset, p.method, p.seed, tuple(p.varied.items())] = p
     scores = _column(runs, "test_metric")
     pairs = []
-    for (model, dataset, method, seed, varied), point in found.items():
-        other = found.get((model, dataset, get_method(method).twin, seed, varied))
+    for (model, dataset, method, seed, varied), point in by_place.items():
+        other = by_place.get((model, dataset, get_method(method).twin, seed, varied))
         if other is None or not all(runs.loc[p.run_id, "status"] == "ok" for p in (point, other)):
             continue
         what = quantity("test_metric", plan.datasets[dataset].metric)
@@ -96,17 +96,17 @@ def environment(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _values(column: pd.Series) -> str:
-    found = Counter(str(value) for value in column.dropna())
-    if len(found) <= 1:
-        return next(iter(found), "")
-    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(found.items()))
+    counts_of = Counter(str(value) for value in column.dropna())
+    if len(counts_of) <= 1:
+        return next(iter(counts_of), "")
+    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(counts_of.items()))
 
 
 def _versions(text: Any) -> str:
     if not isinstance(text, str):
         return ""
     try:
-        found = json.loads(text)
+        versions = json.loads(text)
     except json.JSONDecodeError:
         return text
-    return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

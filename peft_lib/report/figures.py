@@ -5,19 +5,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from peft_lib.report import style
-from peft_lib.report.markup import plain_name
-from peft_lib.report.tables import FAMILIES
+from peft_lib.report.markup import plain_name, short, visible
+from peft_lib.report.tables import family_name
+from peft_lib.results.artefacts.marks import best_of
 from peft_lib.results.cells import Cell
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import QUANTITIES, quantity
 from peft_lib.study.schema import Artefact
 
 Task = tuple[str, str, str]
+NAME, TITLE = 24, 48
+"""Characters that a method's name and a panel's title may have in a figure; longer ones end in an ellipsis."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def tasks_of(cells: Iterable[Cell]) -> list[Task]:
 
 
 def task_name(plan: Plan, model: str, dataset: str, row: str = "") -> str:
-    return f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}"
+    return visible(f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}")
 
 
 def _save(figure, folder: Path, name: str, alt: str, title: str = "") -> Picture:
@@ -69,20 +73,23 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         points = _points(cells, task)
         away = _far_below(points)
         _scatter(axes, [p for p in points if p not in away])
-        axes.set_title(task_name(plan, *task))
+        axes.set_title(short(task_name(plan, *task), TITLE))
         axes.set_xlabel(_axis_label(QUANTITIES[artefact.cost].label, points[0][0].unit))
         axes.set_ylabel(_axis_label(quantity(artefact.metric, plan.datasets[task[1]].metric).label, points[0][1].unit))
-        floors = [(plain_name(y.column), y.number) for _, y in away] + _majority(cells, task)
+        floors = [(_short_name(y.column), y.number) for _, y in away] + _majority(cells, task)
         _floor_lines(axes, floors)
-        best = min((y for _, y in points), key=lambda y: y.rank_in_row or 99)
-        said.append(
-            f"{task_name(plan, *task)}: {len(points)} methods, best {plain_name(best.column)} at {best.number:.2f}"
-        )
+        best = best_of(y for _, y in points)
+        leaders = f", best {' and '.join(plain_name(c.column) for c in best)} at {best[0].number:.2f}" if best else ""
+        said.append(f"{task_name(plan, *task)}: {len(points)} methods{leaders}")
     shown = dict.fromkeys(style.family(c.method) for c in cells if c.method)
     handles = [
-        Line2D([], [], linestyle="", marker=style.MARKERS[f], color=style.COLOURS[f], markersize=5, label=FAMILIES[f])
-        for f in shown
+        Line2D([], [], linestyle="", markersize=5, label=short(family_name(f), NAME), **style.look(f)) for f in shown
     ]
+    if any(c.status == "partial" for c in cells if c.method and c.measured):
+        handles.append(
+            Line2D([], [], linestyle="", markersize=5, label="hollow: fewer runs than planned", marker="o",
+                   color=style.MUTED, markerfacecolor="none")
+        )  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     alt = f"Scatter plot of {QUANTITIES[artefact.metric].label} against {QUANTITIES[artefact.cost].label}. {'. '.join(said)}."
     return [_save(figure, folder, artefact.id, alt)]
@@ -90,7 +97,7 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
 
 def _points(cells: list[Cell], task: Task) -> list[tuple[Cell, Cell]]:
     """(cost, value) of the methods that have both."""
-    mine = {(c.panel, c.method): c for c in cells if (c.model, c.dataset, c.row) == task and c.method and c.trusted}
+    mine = {(c.panel, c.method): c for c in cells if (c.model, c.dataset, c.row) == task and c.method and c.measured}
     pairs = ((mine.get(("cost", m)), mine.get(("value", m))) for m in dict.fromkeys(m for _, m in mine))
     return [(a, b) for a, b in pairs if a and b]
 
@@ -106,15 +113,27 @@ def _far_below(points: list[tuple[Cell, Cell]]) -> list[tuple[Cell, Cell]]:
 
 def _scatter(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     for x, y in points:
-        kind = style.family(y.column)
+        look = style.look(style.family(y.column))
+        whole: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+        hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 1.1}
         axes.errorbar(
-            x.number, y.number, xerr=x.sd, yerr=y.sd, fmt=style.MARKERS[kind], color=style.COLOURS[kind],
-            markersize=6.5, elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
+            x.number, y.number, xerr=x.sd, yerr=y.sd, linestyle="", markersize=6.5, elinewidth=0.8, zorder=3,
+            **look, **(whole if y.complete and x.complete else hollow),
         )  # fmt: skip
     axes.grid(True)
     axes.margins(x=0.08, y=0.14)
     axes.set_ylim(axes.get_ylim())
     _names(axes, points)
+
+
+def _short_name(method_id: str) -> str:
+    return short(plain_name(method_id), NAME)
+
+
+def _named(cell: Cell) -> str:
+    """A method's name, with 'n of m' where runs are absent."""
+    name = _short_name(cell.column)
+    return f"{name} ({cell.n} of {cell.planned})" if cell.status == "partial" else name
 
 
 def _axis_label(label: str, unit: str) -> str:
@@ -130,7 +149,7 @@ def _names(axes: Axes, points: list[tuple[Cell, Cell]]) -> None:
     wanted = [(p[1].number - low) / (high - low) for p in ordered]
     for (x, y), at in zip(ordered, _spread(wanted, min(step, 0.062)), strict=True):
         axes.annotate(
-            plain_name(y.column), xy=(x.number, y.number), xytext=(1.035, at), textcoords="axes fraction",
+            _named(y), xy=(x.number, y.number), xytext=(1.035, at), textcoords="axes fraction",
             fontsize=size, va="center", annotation_clip=False, color=style.INK,
             arrowprops={"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.4, "alpha": 0.55, "shrinkA": 0,
             "shrinkB": 3},
@@ -151,7 +170,7 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
 
 def _majority(cells: list[Cell], task: Task) -> list[tuple[str, float]]:
     mine = (c for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task)
-    return [("majority class", c.number) for c in mine if c.value is not None]
+    return [("majority class", c.number) for c in mine if c.measured]
 
 
 def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
@@ -172,12 +191,17 @@ def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
 def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:
     """A figure per task: losses above, metric below, one column per family; all methods' range in grey behind."""
     pictures = []
-    drawn = [c for c in cells if c.value is not None and c.row.isdigit()]
+    drawn = [c for c in cells if c.measured and c.row.isdigit()]
     tasks = list(dict.fromkeys((c.model, c.dataset) for c in drawn))
     for model, dataset in tasks:
         mine = [c for c in drawn if (c.model, c.dataset) == (model, dataset)]
         floor = next(
-            (c.number for c in cells if c.column == "majority" and (c.model, c.dataset) == (model, dataset)), None
+            (
+                c.number
+                for c in cells
+                if c.column == "majority" and c.measured and (c.model, c.dataset) == (model, dataset)
+            ),
+            None,
         )
         pictures.append(_task_curves(artefact, mine, floor, plan, folder))
     return pictures
@@ -196,14 +220,14 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
             _envelope(axes, [c for c in mine if c.panel == panel])
             for place, method in enumerate(members):
                 colour = style.LINES[place % len(style.LINES)]
-                _line(axes, mine, panel, method, colour, plain_name(method))
+                _line(axes, mine, panel, method, colour, _curve_name(mine, panel, method))
                 if panel == "validation/loss":
                     _line(axes, mine, "train/loss", method, colour, None)
             if floor is not None and panel == metric:
                 axes.axhline(floor, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
             axes.grid(True)
             if down == 0:
-                axes.set_title(FAMILIES[name])
+                axes.set_title(short(family_name(name), NAME))
                 axes.legend(loc="best", handlelength=1.2, labelspacing=0.2)
             if down == len(panels) - 1:
                 axes.set_xlabel("epoch")
@@ -215,6 +239,10 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
     alt = f"Curves over epochs of {len(methods)} methods on {task}: validation loss (solid), running "
     alt += "train loss (dashed), validation metric below; the grey band is the range over all methods."
     return _save(figure, folder, f"{artefact.id}_{model}_{dataset}", alt, task)
+
+
+def _curve_name(mine: list[Cell], panel: str, method: str) -> str:
+    return next((_named(c) for c in mine if c.column == method and c.panel == panel), _short_name(method))
 
 
 def _envelope(axes: Axes, cells: list[Cell]) -> None:
@@ -231,6 +259,8 @@ def _line(axes: Axes, mine: list[Cell], panel: str, method: str, colour: str, la
     dashed = panel.startswith("train/")
     width, dashes = (0.8, (0, (3, 2))) if dashed else (1.4, "-")
     marker = "o" if len(x) < 3 else None
+    # matplotlib leaves labels that begin with an underscore out of a legend.
+    label = f"\u200a{label}" if label and label.startswith("_") else label
     axes.plot(x, y, color=colour, linewidth=width, linestyle=dashes, label=label, marker=marker, markersize=3)
     spread = [c.sd for c in points if c.sd is not None]
     if not dashed and len(spread) == len(points):

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 from peft_lib.methods.registry import get_method
-from peft_lib.report.entries import LONG, fixed
-from peft_lib.report.figures import task_name
+from peft_lib.report.entries import LONG, fixed, singles
+from peft_lib.report.figures import Task, task_name
 from peft_lib.report.markup import plain_name
-from peft_lib.results.artefacts.marks import goodness
+from peft_lib.results.artefacts.marks import best_of, goodness
 from peft_lib.results.cells import Cell
-from peft_lib.results.statistics import half_width, intervals_overlap
+from peft_lib.results.statistics import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import quantity
 
@@ -18,7 +18,7 @@ NEAR = 1.0
 
 @dataclass
 class TaskFindings:
-    """What was found on one task: a headline and sentences."""
+    """What the tables say of one task: a headline and sentences."""
 
     task: str
     headline: str
@@ -36,24 +36,29 @@ def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
     costs = next((a for a in plan.study.artefacts if a.kind == "cost"), None)
     cells = tables[performance.id]
     paid = [c for c in tables[costs.id] if c.panel == "cost"] if costs else []
+    grids = [(a.title, tables[a.id]) for a in plan.study.artefacts if a.kind == "heatmap"]
     tasks = dict.fromkeys((c.model, c.dataset, c.row) for c in cells)
-    return [_task(plan, task, [c for c in cells if (c.model, c.dataset, c.row) == task], paid) for task in tasks]
+    return [_task(plan, task, [c for c in cells if (c.model, c.dataset, c.row) == task], paid, grids) for task in tasks]
 
 
-def _task(plan: Plan, task: tuple[str, str, str], cells: list[Cell], paid: list[Cell]) -> TaskFindings:
+def _task(
+    plan: Plan, task: Task, cells: list[Cell], paid: list[Cell], grids: list[tuple[str, list[Cell]]]
+) -> TaskFindings:
     name = task_name(plan, *task)
-    good = sorted((c for c in cells if c.method and c.trusted), key=goodness, reverse=True)
-    failed = [c for c in cells if c.method and not c.trusted]
+    good = sorted((c for c in cells if c.method and c.complete), key=goodness, reverse=True)
+    fewer = [c for c in cells if c.method and c.measured and not c.complete]
+    failed = [c for c in cells if c.method and not c.measured]
+    at_edges = [s for title, part in grids if (s := _edges(title, part, task))]
     if not good:
-        return TaskFindings(name, "No method has a result yet.")
+        headline = "No method has a result from all its runs yet." if fewer else "No method has a result yet."
+        return TaskFindings(name, headline, [s for s in (_fewer(fewer), *at_edges, _failures(failed)) if s])
     best = good[0]
     what = quantity(best.metric, plan.datasets[best.dataset].metric)
-    ties = [c for c in good[1:] if goodness(c) == goodness(best)]
-    leaders = _and([_name(c.column) for c in (best, *ties)])
+    leaders = _and([_name(c.column) for c in best_of(good)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
         _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells),
-        _failures(failed),
+        *at_edges, _fewer(fewer), _failures(failed),
     ) if s]  # fmt: skip
     return said
 
@@ -63,9 +68,11 @@ def _value(cell: Cell) -> str:
 
 
 def _interval(cell: Cell) -> str:
-    if cell.low is None or cell.high is None:
-        return " (one seed: no interval)"
-    return f" (95 % interval {fixed(cell.low, 1)} to {fixed(cell.high, 1)}, {cell.n} seeds)"
+    if cell.low is not None and cell.high is not None:
+        return f" (95 % interval {fixed(cell.low, 1)} to {fixed(cell.high, 1)}, {cell.n} seeds)"
+    if cell.n > 1 and cell.values:
+        return f" (seeds {singles(cell)}: too few for an interval)"
+    return " (one seed: no interval)"
 
 
 def _separable(good: list[Cell]) -> str | None:
@@ -75,22 +82,30 @@ def _separable(good: list[Cell]) -> str | None:
     overlaps = [intervals_overlap((best.low, best.high), (c.low, c.high)) for c in others]
     known = [o for o in overlaps if o is not None]
     if not known:
-        return "The leader has one seed, so nothing can be said about which differences are more than chance."
+        has = f"The leader has {best.n} seed{'s' * (best.n != 1)}" if best.low is None else "The others have few seeds"
+        return f"{has}, so nothing can be said about which differences are more than chance."
     share = f"{sum(known)} of the other {len(known)} methods"
+    if len(known) < len(others):
+        share = f"{sum(known)} of the {len(known)} other methods that have one"
     return f"The intervals of {share} overlap with the leader's: their order is not settled."
 
 
 def power_note(tables: dict[str, list[Cell]]) -> str:
-    """How wide the intervals are at the fewest seeds that have one; nothing from five seeds on."""
-    counts = [c.n for cells in tables.values() for c in cells if c.low is not None]
-    if not counts or min(counts) >= 5:
-        return ""
-    n = min(counts)
-    return f"With {n} seeds an interval reaches {half_width(1.0, n):.1f} standard deviations to either side."
+    """How wide the intervals are at the fewest seeds that have one, and where there are none; nothing from five seeds on."""
+    measured = [c for cells in tables.values() for c in cells if c.method and c.values]
+    said = []
+    if any(1 < c.n < FEWEST for c in measured):
+        said.append(f"Below {FEWEST} seeds no interval is given: the single values say as much.")
+    n = min((c.n for c in measured if c.low is not None), default=5)
+    if n < 5:
+        said.append(
+            f"With {n} seeds an interval reaches about {half_width(1.0, n):.1f} standard deviations to either side."
+        )
+    return " ".join(said)
 
 
-def _costs(paid: list[Cell], task: tuple[str, str, str]) -> dict[str, Cell]:
-    return {c.column: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.trusted}
+def _costs(paid: list[Cell], task: Task) -> dict[str, Cell]:
+    return {c.column: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.complete}
 
 
 def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | None:
@@ -98,13 +113,13 @@ def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | Non
     near = [c for c in good if abs(c.number - best.number) <= NEAR and c.column in costs]
     if not near:
         return None
-    cheap = min(near, key=lambda c: costs[c.column].number)
+    cheap = max(near, key=lambda c: goodness(costs[c.column]))
     price = costs[cheap.column]
-    spent = f"{fixed(price.number, price.digits)} {price.unit}"
+    spent = f"{fixed(price.number, price.digits)} {price.unit}".rstrip()
     if cheap is best:
         return f"{_name(best.column)} is also the cheapest within {NEAR:g} point of the best ({spent})."
     saved = ""
-    if best.method in costs and costs[best.column].number:
+    if best.column in costs and costs[best.column].number and price.direction == "lower":
         share = 100 * (1 - price.number / costs[best.column].number)
         saved = f", {share:.0f} % less than {_name(best.column)}"
     what = f"{_name(cheap.column)}, {_value(cheap)} {label}"
@@ -112,9 +127,9 @@ def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | Non
 
 
 def _parents(good: list[Cell]) -> str | None:
-    found = {c.column: c for c in good}
-    parents = {name: get_method(name).dense_parent for name in found}
-    pairs = [(found[name], found[parent]) for name, parent in parents.items() if parent in found]
+    by_method = {c.column: c for c in good}
+    parents = {name: get_method(name).dense_parent for name in by_method}
+    pairs = [(by_method[name], by_method[parent]) for name, parent in parents.items() if parent in by_method]
     if not pairs:
         return None
     parts = [
@@ -125,7 +140,7 @@ def _parents(good: list[Cell]) -> str | None:
 
 def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
     parts = []
-    floor = next((c for c in cells if c.column == "majority" and c.value is not None), None)
+    floor = next((c for c in cells if c.column == "majority" and c.complete), None)
     if floor:
         above = sum(goodness(c) > goodness(floor) for c in good)
         share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
@@ -137,6 +152,44 @@ def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
         parts.append(f"{above} of {len(others)} beat training the head alone ({_value(head)})")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else None
+
+
+def _edges(title: str, cells: list[Cell], task: Task) -> str | None:
+    """Which grid optima of a task lie at an edge of their grid."""
+    at = [c for c in cells if c.edge and (c.model, c.dataset) == task[:2]]
+    if not at:
+        return None
+    panels: dict[str, list[Cell]] = {}
+    for c in at:
+        panels.setdefault(c.panel, []).append(c)
+    same: dict[str, list[str]] = {}
+    for part in panels.values():
+        where = " or ".join(dict.fromkeys(_words(c.edge) for c in part))
+        same.setdefault(where, []).append(_panel(part[0]))
+    parts = [f"{_and(names)} ({where})" for where, names in same.items()]
+    each = "" if len(panels) == 1 else "each of "
+    return f"{title}: the best of {each}{'; '.join(parts)} lies at the edge of the grid: the optimum may lie outside."
+
+
+def _panel(cell: Cell) -> str:
+    """Method and further varied settings of a heat map's panel."""
+    _, _, extra = cell.panel.partition(",")
+    return f"{_name(cell.method or '')}{f', {extra.strip()}' if extra else ''}"
+
+
+def _words(edge: str | None) -> str:
+    return (edge or "").replace("_", " ")
+
+
+def _fewer(cells: list[Cell]) -> str | None:
+    """Methods that lost a seed, or whose seeds have not all run: shown, not ranked."""
+    if not cells:
+        return None
+    return f"Left out of the order, having fewer runs than planned: {_and([_counted(c) for c in cells])}."
+
+
+def _counted(cell: Cell) -> str:
+    return f"{_name(cell.column)} ({cell.n} of {cell.planned})"
 
 
 def _failures(failed: list[Cell]) -> str | None:

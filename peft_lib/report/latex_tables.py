@@ -1,11 +1,13 @@
 """Tables as LaTeX (booktabs, longtable). Widths are planned: a table that is too wide is parted."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from peft_lib.report.latex_text import Latex, latex_text
-from peft_lib.report.view import Entry, Label, Row, Table
+from peft_lib.report.latex_text import NARROW, Latex, latex_text, shown_length, stacked
+from peft_lib.report.markup import short
+from peft_lib.report.view import LINES, Entry, Label, Row, Table
 
 WIDTH = 751.0
 """Text width in points: A4 lying down with margins of 1.6 cm."""
@@ -15,11 +17,12 @@ GAP = 4.6
 """Points between two columns: twice \\tabcolsep."""
 TASK, KIND = 86.0, 23.0
 """Widths of the task column and of the column that names small lines."""
-KINDS = {
-    "n": "runs", "sd": "sd", "interval": "95%", "change": "change", "ratio": "ratio", "formula": "formula",
-    "paper": "paper",
-    "difference": "diff.",
-}  # fmt: skip
+STACK = 8
+"""Lines of a column heading."""
+LABEL = 60
+"""Characters of a row's label; the HTML page has all of them."""
+PANEL_TITLE = 44
+"""Characters of a heat map's title from which on it wraps."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,17 @@ class Block:
 def entry(e: Entry) -> Latex:
     """Main line of an entry: heat, value, mark by shape and colour, footnote letters."""
     heat = "" if e.heat is None else rf"\cellcolor{{heat!{round(6 + 60 * e.heat)}}}"
-    text = rf"\textbf{{{latex_text(e.text)}}}" if e.mark == 1 else latex_text(e.text)
-    mark = rf"\rank{'ABC'[e.mark - 1]}{{}}" if e.mark else ""
+    text = rf"\textbf{{{latex_text(e.text, NARROW)}}}" if e.mark == 1 else latex_text(e.text, NARROW)
+    mark = rf"\rank{'ABC'[e.mark - 1]}{{}}" + r"{\tiny$=$}" * e.tied if e.mark else ""
     notes = rf"\textsuperscript{{{','.join(e.notes)}}}" if e.notes else ""
     return Latex(heat + text + mark + notes)
 
 
 def heading(label: Label) -> Latex:
-    """A column heading, words on top of each other."""
-    words = label.latex.split(" ")
-    return Latex(label.latex if len(words) == 1 else r"\shortstack{\strut " + r"\\".join(words) + "}")
+    """A column heading, words on top of each other, the end of a very high stack left out."""
+    words = stacked(label.latex)
+    words = words if len(words) <= STACK else [*words[: STACK - 1], r"\ldots{}"]
+    return Latex(words[0] if len(words) == 1 else r"\shortstack{\strut " + r"\\".join(words) + "}")
 
 
 def by_method(table: Table) -> list[Block]:
@@ -54,10 +58,10 @@ def by_method(table: Table) -> list[Block]:
 
 def _width(table: Table, place: int) -> float:
     """Points that a column needs: the widest of heading word, values with their marks, and small lines."""
-    widths = [max(len(w) for w in str(table.columns[place].html.striptags()).split(" ")) * CHARACTER]
+    widths = [max(map(_text_width, stacked(table.columns[place].latex)))]
     for row in table.rows:
         e = row.entries[place]
-        widths.append((len(e.text) + 2 * bool(e.mark) + 0.7 * sum(len(n) + 1 for n in e.notes)) * CHARACTER)
+        widths.append((len(e.text) + 2 * bool(e.mark) + e.tied + 0.7 * sum(len(n) + 1 for n in e.notes)) * CHARACTER)
         widths += [len(text) * SMALL for text in e.lines.values()]
     return max(widths) + GAP
 
@@ -125,23 +129,28 @@ def _head(table: Table, start: int, stop: int, kinds: bool) -> list[str]:
 
 def _row(row: Row, kinds: list[str], named: bool) -> Iterator[str]:
     """A row's values, then its small lines; the task's labels hang beside them. No page break in between."""
-    needed = (
-        sum(1 + int(len(text) * 1.15 * CHARACTER // TASK) for text in row.labels) if named or len(row.labels) > 1 else 1
-    )
+    texts = [latex_text(short(text, LABEL), NARROW) for text in row.labels]
+    needed = sum(1 + int(1.25 * _text_width(text) // TASK) for text in texts) if named or len(texts) > 1 else 1
     height = max(needed, 1 + len(kinds))
-    stacked = r"\\ ".join(latex_text(text) for text in row.labels)
-    label = rf"\smash{{\parbox[t]{{{TASK:g}pt}}{{\raggedright {stacked}}}}}" if len(row.labels) > 1 else stacked
+    label = r"\\ ".join(texts)
+    if len(texts) > 1:
+        label = rf"\smash{{\parbox[t]{{{TASK:g}pt}}{{\raggedright {label}}}}}"
     for place in range(height):
         if place == 0:
             name, cells = "", [str(entry(e)) for e in row.entries]
         elif place <= len(kinds):
             kind = kinds[place - 1]
-            name = rf"\tiny {latex_text(KINDS[kind])}"
+            name = rf"\tiny {latex_text(LINES[kind].short)}"
             cells = [rf"\tiny {latex_text(e.lines[kind])}" if kind in e.lines else "" for e in row.entries]
         else:
             name, cells = "", [""] * len(row.entries)
         end = r"\\" if place == height - 1 else r"\\*"
         yield " & ".join([label if place == 0 else "", *([name] if named else []), *cells]) + end
+
+
+def _text_width(code: str) -> float:
+    """Points that escaped code takes in one line."""
+    return (shown_length(code) + len(re.findall("[MW@%]", code))) * CHARACTER
 
 
 def _longtable(preamble: str, head: list[str], body: list[str]) -> Latex:
@@ -160,52 +169,55 @@ def of_texts(table: Table) -> list[Block]:
     each = max(min(int(room // 85), count), 1)
     width = min(room / each - GAP - 1, 200)
     starts = range(0, count, each)
-    found = []
+    blocks = []
     for i, start in enumerate(starts, 1):
         columns = table.columns[start : start + each]
         cell = rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
         preamble = (
             "@{}" + rf">{{\raggedright\arraybackslash}}p{{{TASK + 30:g}pt}}" * labels + cell * len(columns) + "@{}"
         )
-        names = [latex_text(h) for h in table.headings] + [c.latex for c in columns]
+        names = [latex_text(h) for h in table.headings] + [Latex(c.latex) for c in columns]
         head = [r"\toprule", " & ".join(names) + r"\\", r"\midrule"]
         body, last = [], None
         for row in table.rows:
             shown = [
-                "" if row.labels[0] == last else latex_text(row.labels[0]),
-                *(latex_text(t) for t in row.labels[1:]),
+                "" if row.labels[0] == last else latex_text(row.labels[0], NARROW),
+                *(latex_text(t, NARROW) for t in row.labels[1:]),
             ]
             last = row.labels[0]
             cells = [_with_paper(e) for e in row.entries[start : start + each]]
             body.append(" & ".join([*shown, *cells]) + r"\\")
         part = f"part {i} of {len(starts)}" if len(starts) > 1 else ""
-        found.append(Block(_longtable(preamble, head, body), part))
-    return found
+        blocks.append(Block(_longtable(preamble, head, body), part))
+    return blocks
 
 
 def _with_paper(e: Entry) -> Latex:
-    paper = rf" {{\tiny (paper: {latex_text(e.lines['paper'])})}}" if "paper" in e.lines else ""
+    paper = rf" {{\tiny (paper: {latex_text(e.lines['paper'], NARROW)})}}" if "paper" in e.lines else ""
     return Latex(entry(e) + paper)
 
 
 def panels(tables: tuple[Table, ...]) -> Latex:
     """Heat maps side by side, as many as fit a line; each is an unbreakable box with its title."""
-    found, about = [], None
+    lines, about = [], None
     for table in tables:
         if table.about != about:
             about = table.about
-            found.append(rf"\par\medskip\noindent\textit{{{latex_text(about)}}}\par\nopagebreak\smallskip\noindent")
-        found.append(_panel(table) + r"\hspace{1.4em}")
-    return Latex("\n".join(found))
+            lines.append(rf"\par\medskip\noindent\textit{{{latex_text(about)}}}\par\nopagebreak\smallskip\noindent")
+        lines.append(_panel(table) + r"\hspace{1.4em}")
+    return Latex("\n".join(lines))
 
 
 def _panel(table: Table) -> str:
     count = len(table.columns)
-    title = rf"\textbf{{{latex_text(table.title)}}}"
+    title = rf"\textbf{{{latex_text(table.title, NARROW)}}}"
     axis = " by ".join([table.headings[0], *(name for name, _ in table.spans)])
+    above = rf"{title} \tiny {latex_text(axis)}"
+    if shown_length(title) > PANEL_TITLE:
+        above = rf"\parbox[t]{{{PANEL_TITLE * CHARACTER:g}pt}}{{\raggedright {above}}}"
     lines = [
         rf"\begin{{tabular}}[t]{{@{{}}r{'c' * count}@{{}}}}",
-        rf"\multicolumn{{{count + 1}}}{{@{{}}l}}{{{title} \tiny {latex_text(axis)}}}\\", r"\toprule",
+        rf"\multicolumn{{{count + 1}}}{{@{{}}l}}{{{above}}}\\", r"\toprule",
         "".join(f" & {label.latex}" for label in table.columns) + r"\\", r"\midrule",
     ]  # fmt: skip
     for row in table.rows:

@@ -1,25 +1,60 @@
 """Escaped LaTeX as a type, and the Jinja2 environment that escapes every plain text it prints."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from peft_lib.report.markup import latex_escape
+from peft_lib.report.markup import latex_escape, short
 
 LONGEST_WORD = 24
+NARROW = 12
+"""Longest word that a narrow column holds unbroken, were it all W."""
+_STAND_IN = r"\{\[\}U\+[0-9A-F]+\{\]\}"
+_PIECES = re.compile(
+    rf"{_STAND_IN}|\$[^$]*\$|\\discretionary(?:\{{\}}){{3}}|\\[rcv]\{{[A-Za-z]\}}|\\[A-Za-z]+(?:\{{\}})?"
+    r"|\\.\{[A-Za-z]\}|\\.|\{[^{}]\}|-\{\}|.",
+    re.DOTALL,
+)
+"""The parts of escaped code that must stay whole."""
 
 
 class Latex(str):
     """LaTeX code that has been escaped."""
 
 
-def latex_text(text: object) -> Latex:
-    """Escaped text whose very long words may break anywhere."""
-    return Latex(" ".join(_breakable(word) for word in str(text).split(" ")))
+def latex_text(text: object, longest: int = LONGEST_WORD) -> Latex:
+    """Escaped text in which words of more than `longest` characters may break anywhere."""
+    return Latex(" ".join(_breakable(word, longest) for word in str(text).split(" ")))
 
 
-def _breakable(word: str) -> str:
-    if len(word) <= LONGEST_WORD:
+def shown_length(code: str) -> int:
+    """Number of characters that escaped code prints."""
+    return sum(_length(piece) for piece in _PIECES.findall(code))
+
+
+def _length(piece: str) -> int:
+    if piece.startswith(r"\discretionary"):
+        return 0
+    return len(piece) - 4 if piece.startswith("{[}U") else 1
+
+
+def stacked(code: str, longest: int = NARROW) -> list[str]:
+    """The words of escaped code, for lines on top of each other; a word of more than `longest` characters in pieces."""
+    lines = []
+    for word in code.split(" "):
+        line, used = "", 0
+        for piece in _PIECES.findall(word):
+            if line and used + _length(piece) > longest:
+                lines.append(line)
+                line, used = "", 0
+            line, used = line + piece, used + _length(piece)
+        lines.append(line)
+    return [line for line in lines if line] or [""]
+
+
+def _breakable(word: str, longest: int) -> str:
+    if len(word) <= longest:
         return latex_escape(word)
     pieces = [word[i : i + 8] for i in range(0, len(word), 8)]
     return r"\discretionary{}{}{}".join(latex_escape(p) for p in pieces)
@@ -37,8 +72,3 @@ def latex_environment(templates: Path) -> Environment:
     env.filters["short"] = short
     env.globals["code"] = Latex
     return env
-
-
-def short(text: str, length: int = 70) -> str:
-    """The beginning of a text, for lists of tables and figures: an entry there has one line."""
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}\u2026"

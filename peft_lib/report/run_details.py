@@ -35,12 +35,12 @@ class RunDetails:
 def run_details(plan: Plan, runs: pd.DataFrame) -> dict[str, list[RunDetails]]:
     """Task -> its runs, in the order of the study."""
     rows = {str(run_id): row for run_id, row in runs.iterrows()}
-    found: dict[str, list[RunDetails]] = {}
+    by_task: dict[str, list[RunDetails]] = {}
     for run_id, spec in plan.runs.items():
-        found.setdefault(task_name(plan, spec.model.id, spec.dataset.id), []).append(
+        by_task.setdefault(task_name(plan, spec.model.id, spec.dataset.id), []).append(
             _details(plan, run_id, rows[run_id])
         )
-    return found
+    return by_task
 
 
 def _details(plan: Plan, run_id: str, row: pd.Series) -> RunDetails:

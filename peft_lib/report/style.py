@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from peft_lib.methods.registry import get_method
 INK, MUTED, RULE = "#1b1f24", "#626b75", "#d5dae0"
 MARKERS = {"baseline": "X", "past": "o", "present": "s", "future": "^", "paca": "D"}
 COLOURS = {"baseline": "#7a7a7a", "past": "#0072b2", "present": "#e69f00", "future": "#009e73", "paca": "#cc79a7"}
+OTHER_MARKER, OTHER_COLOUR = "P", "#56b4e9"
+"""Of a family that a plug-in brings."""
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7a7a", "#b59f00")
 """Okabe and Ito's palette, told apart with the common kinds of colour blindness; lines cycle through it."""
 
@@ -49,8 +52,22 @@ def family(method_id: str) -> str:
     return get_method(method_id).family
 
 
+def look(family_id: str) -> dict[str, Any]:
+    """Marker and colour of a family of methods."""
+    return {"marker": MARKERS.get(family_id, OTHER_MARKER), "color": COLOURS.get(family_id, OTHER_COLOUR)}
+
+
 def save(figure: Figure, base: Path) -> None:
-    """Writes base.svg, which follows the reader's dark mode, and base.pdf for LaTeX. No dates in either."""
+    """Writes base.svg, which follows the reader's dark mode, and base.pdf for LaTeX. No dates in either.
+
+    In the PDF, characters that the font lacks (Chinese, emoji) are empty boxes; in the SVG the reader's browser draws them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        _save(figure, base)
+
+
+def _save(figure: Figure, base: Path) -> None:
     # The layout is solved once, not again for each format.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from peft_lib.files import write_text
+from peft_lib.report.markup import visible
 from peft_lib.results.cells import CELLS, CELLS_VERSION, Cell
 from peft_lib.study.schema import Artefact, Study
 
 
 def record(cell: Cell) -> dict[str, Any]:
-    """A cell without its nulls; floats to 9 digits, which is more than any of them deserves."""
-    fields = {k: v for k, v in asdict(cell).items() if v is not None and v != () and v != ""}
-    return {k: float(f"{v:.9g}") if isinstance(v, float) else v for k, v in fields.items()}
+    """A cell without its nulls, empty texts and lists, and False; floats to 9 digits, more than any of them deserves."""
+    fields = {k: v for k, v in asdict(cell).items() if v is not None and v is not False and v not in ((), "")}
+    return {k: _rounded(v) for k, v in fields.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def descriptions() -> dict[str, str]:
@@ -33,9 +40,8 @@ def write_all(path: Path, study: Study, tables: dict[str, list[Cell]]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(
-        path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":")) + "\n"
-    )
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=None, separators=(",", ":"))
+    write_text(path, visible(text) + "\n")
 
 
 def write_csv(path: Path, cells: list[Cell]) -> None:
@@ -44,5 +50,6 @@ def write_csv(path: Path, cells: list[Cell]) -> None:
     writer = csv.DictWriter(text, CELLS.names, lineterminator="\n")
     writer.writeheader()
     for cell in cells:
-        writer.writerow(record(cell) | {"run_ids": " ".join(cell.run_ids)})
-    write_text(path, text.getvalue())
+        fields = record(cell)
+        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in fields.items()})
+    write_text(path, visible(text.getvalue()))

@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from peft_lib.methods.registry import get_method
-from peft_lib.report.entries import SINGLE, entry
+from peft_lib.report.entries import entry
 from peft_lib.report.markup import plain_name
 from peft_lib.report.view import EMPTY, Entry, Footnotes, Label, Row, Table
+from peft_lib.results.artefacts.context import SINGLE
 from peft_lib.results.cells import Cell
+from peft_lib.results.statistics import FEWEST
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.schema import Artefact
 
 FAMILIES = {"baseline": "Baseline", "past": "Past", "present": "Present", "future": "Sparse (future)", "paca": "PaCA"}
+"""Headings of the families of methods; a plug-in's own family is headed by its id."""
 
 NAMES = {
     "lr": "learning rate", "head_lr_mult": "head learning rate, multiple", "warmup_ratio": "warm-up, share of steps",
@@ -47,6 +50,10 @@ def render(artefact: Artefact, cells: list[Cell], plan: Plan) -> Rendered:
     return Rendered(tables, notes.items, remarks(artefact, cells, tables))
 
 
+def family_name(family: str) -> str:
+    return FAMILIES.get(family, family.replace("_", " ").capitalize())
+
+
 def single_seed(cells: list[Cell]) -> bool:
     measured = [c for c in cells if c.method and c.value is not None]
     return bool(measured) and all(c.n <= 1 for c in measured)
@@ -63,14 +70,14 @@ def by_method(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnote
         by_key.setdefault(cell.key, {})[cell.column] = cell
     varied = any(c.row for c in cells)
     rows = []
-    for (panel, model, dataset, row), found in by_key.items():
-        entries = tuple(entry(found[c], notes, single) if c in found else EMPTY for c in columns)
+    for (panel, model, dataset, row), in_row in by_key.items():
+        entries = tuple(entry(in_row[c], notes, single) if c in in_row else EMPTY for c in columns)
         labels = (plan.models[model].name, plan.datasets[dataset].name, *([row] if varied else []))
-        rows.append(Row(labels, entries, _panel_label(panel, next(iter(found.values())))))
+        rows.append(Row(labels, entries, _panel_label(panel, next(iter(in_row.values())))))
     headings = ("Model", "Data set", *(["Settings"] if varied else []))
     labels = tuple(Label.plain("Majority class", "floor") if c == "majority" else Label.method(c) for c in columns)
     families = [get_method(c).family if c != "majority" else "" for c in columns]
-    spans = tuple((FAMILIES.get(name, ""), len(list(group))) for name, group in groupby(families))
+    spans = tuple((family_name(name), len(list(group))) for name, group in groupby(families))
     return [Table(headings, labels, tuple(rows), spans)]
 
 
@@ -87,10 +94,10 @@ def settings(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes
     """Rows are settings (and the methods they are for), columns are tasks; footnotes say where values come from."""
     tasks = list(dict.fromkeys((c.model, c.dataset) for c in cells))
     keys = sorted({(c.column, c.row) for c in cells}, key=_order([(c.column, c.row) for c in cells]))
-    found = {(c.column, c.row, c.model, c.dataset): c for c in cells}
+    by_place = {(c.column, c.row, c.model, c.dataset): c for c in cells}
     rows = []
     for setting, who in keys:
-        entries = tuple(_setting(found.get((setting, who, *task)), notes) for task in tasks)
+        entries = tuple(_setting(by_place.get((setting, who, *task)), notes) for task in tasks)
         rows.append(Row((NAMES.get(setting, setting.replace("_", " ")), who), entries))
     columns = tuple(Label.plain(f"{plan.models[m].name}, {plan.datasets[d].name}") for m, d in tasks)
     return [Table(("Setting", "Methods, if not all"), columns, tuple(rows))]
@@ -117,14 +124,12 @@ def heat(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) ->
     tables = []
     for panel, group in groupby(cells, key=lambda c: c.panel):
         part = list(group)
-        peers = [
-            c.value for c in cells if (c.model, c.dataset) == (part[0].model, part[0].dataset) and c.value is not None
-        ]
+        peers = [c.number for c in cells if (c.model, c.dataset) == (part[0].model, part[0].dataset) and c.measured]
         low, high = (min(peers), max(peers)) if peers else (0.0, 0.0)
         rows, columns = _axis(c.row for c in part), _axis(c.column for c in part)
-        found = {(c.row, c.column): c for c in part}
+        by_place = {(c.row, c.column): c for c in part}
         body = tuple(
-            Row((row,), tuple(_heated(found.get((row, column)), notes, low, high) for column in columns))
+            Row((row,), tuple(_heated(by_place.get((row, column)), notes, low, high) for column in columns))
             for row in rows
         )
         extra = panel.split(",", 1)[1].strip() if "," in panel else ""
@@ -150,11 +155,20 @@ def _heated(cell: Cell | None, notes: Footnotes, low: float, high: float) -> Ent
     if cell is None:
         return EMPTY
     shown = entry(cell, notes, single=True)
-    keep = {k: v for k, v in shown.lines.items() if k in ("n", "paper", "difference")}
-    if cell.value is None:
+    keep = {k: v for k, v in shown.lines.items() if k in ("n", "edge", "paper", "difference")}
+    if not cell.measured:
         return replace(shown, lines=keep)
-    share = (cell.value - low) / (high - low) if high > low else 0.5
+    share = (cell.number - low) / (high - low) if high > low else 0.5
     return replace(shown, lines=keep, heat=1 - share if cell.direction == "lower" else share)
+
+
+def _place_not_given(cells: list[Cell], highlight: int) -> bool:
+    """Whether a row has fewer marks than it could have."""
+    rows: dict[tuple, list[Cell]] = {}
+    for c in cells:
+        if c.method and c.complete:
+            rows.setdefault(c.key, []).append(c)
+    return any(sum(c.rank_in_row is not None for c in row) < min(highlight, len(row)) for row in rows.values())
 
 
 def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) -> list[str]:
@@ -167,14 +181,25 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
             if artefact.highlight > 1
             else "Best of each row marked."
         )
+        if _place_not_given(cells, artefact.highlight):
+            said.append("A place that more cells share than there are marks left is not given.")
+        if any(c.status == "partial" for c in cells):
+            said.append("Cells with fewer runs than planned (n of m) take no place.")
     if artefact.kind == "heatmap" and artefact.highlight:
         said.append("Best cell of each panel marked; colour runs over all panels of a task.")
+        if any(c.edge for c in cells):
+            said.append(
+                "edge: the best cell has the smallest or largest value of that setting, so the optimum may lie outside "
+                "the grid."
+            )
     if artefact.change_vs_best:
         said.append("Sparse methods: change against the best method of the row in percent.")
-    if artefact.normalise_to:
+    if artefact.kind == "efficiency":
+        if artefact.normalise_to:
+            name = plain_name(artefact.normalise_to)
+            said.append(f"Small figures: ratio to {name}, the only part that compares between machines.")
+    elif artefact.normalise_to:
         said.append(f"Ratio of means to {plain_name(artefact.normalise_to)}; no interval is given for a ratio.")
-    elif artefact.kind == "efficiency":
-        said.append("Small figures: ratio to LoRA, the only part that compares between machines.")
     if artefact.kind == "parameters":
         checked = [c for c in cells if c.panel == "trainable_parameters"]
         wrong = sum(c.status == "mismatch" for c in checked)
@@ -182,8 +207,16 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
         said.append(f"Formula and count of the runs agree in {counted - wrong} of {counted} counted cells.")
     if single_seed(cells) and artefact.kind not in ("parameters", "hyperparameters"):
         said.append(f"{SINGLE[0].upper()}{SINGLE[1:]}.")
-    elif any("interval" in t.line_kinds for t in tables):
-        said.append("\u00b1: standard deviation over seeds; interval: 95 % t interval of the mean over seeds.")
+    else:
+        kinds = {kind for t in tables for kind in t.line_kinds}
+        if "sd" in kinds:
+            said.append("\u00b1: standard deviation over seeds.")
+        if "interval" in kinds:
+            said.append("Interval: 95 % interval of the mean over seeds, within the range of the quantity.")
+        if "values" in kinds:
+            said.append(
+                f"Values with a semicolon between: the single seeds, in place of an interval below {FEWEST} seeds."
+            )
     if artefact.published:
         joined = sum(c.published is not None or c.published_text is not None for c in cells)
         said.append(

@@ -1,5 +1,6 @@
 """A table as it is shown, before it is HTML or LaTeX: labels, entries, footnotes. Both renderings read this."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import ascii_lowercase
@@ -7,13 +8,28 @@ from string import ascii_lowercase
 from markupsafe import Markup, escape
 
 from peft_lib.methods.registry import get_method
-from peft_lib.report.markup import latex_escape, latex_name, safe_html
+from peft_lib.report.latex_text import NARROW, latex_text
+from peft_lib.report.markup import latex_name, safe_html, short
+
+HEADING = 40
+"""Characters of a method's name in a heading in LaTeX; the HTML page has all of them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A kind of small line below a value: its name in a narrow column, and at the page's switch, if it has one."""
+
+    short: str
+    switch: str = ""
+
 
 LINES = {
-    "n": "runs", "sd": "sd", "interval": "95 % interval", "change": "change vs best", "ratio": "ratio to reference",
-    "formula": "by formula", "paper": "paper", "difference": "difference",
+    "n": Line("runs"), "edge": Line("edge"), "sd": Line("sd", "sd"), "interval": Line("95%", "95 % interval"),
+    "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
+    "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
+    "difference": Line("diff."),
 }  # fmt: skip
-"""Lines that may stand below a value, in this order, and what they are called."""
+"""In the order in which they stand."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +42,13 @@ class Label:
 
     @classmethod
     def plain(cls, text: str, css: str = "") -> "Label":
-        return cls(escape(text), latex_escape(text), css)
+        return cls(escape(text), latex_text(text, NARROW), css)
 
     @classmethod
     def method(cls, method_id: str) -> "Label":
         method = get_method(method_id)
-        return cls(safe_html(method.html), latex_name(method.latex), f"family-{method.family}")
+        css = re.sub(r"[^a-z0-9-]", "-", f"family-{method.family}".lower())
+        return cls(safe_html(method.html), latex_name(short(method.latex, HEADING)), css)
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Entry:
     text: str
     lines: Mapping[str, str] = field(default_factory=dict)
     mark: int = 0
+    tied: bool = False
     status: str = "ok"
     notes: tuple[str, ...] = ()
     title: str = ""

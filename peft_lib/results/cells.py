@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from peft_lib.files import atomic_path
 
-CELLS_VERSION = 1
-TEXT, COUNT, NUMBER = pa.string(), pa.int64(), pa.float64()
+CELLS_VERSION = 2
+TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Cell:
     planned: int = 0
     low: float | None = None
     high: float | None = None
+    values: tuple[float, ...] = ()
     ratio: float | None = None
     expected: float | None = None
     text: str | None = None
@@ -48,6 +49,8 @@ class Cell:
     reason: str | None = None
     change_vs_best: float | None = None
     rank_in_row: int | None = None
+    tied: bool = False
+    edge: str | None = None
     caveat: str | None = None
     run_ids: tuple[str, ...] = ()
 
@@ -64,9 +67,17 @@ class Cell:
         return self.value
 
     @property
-    def trusted(self) -> bool:
-        """Whether the value may be ranked and compared: measured by fresh runs, be it fewer than planned."""
+    def measured(self) -> bool:
+        """Whether the value was measured by fresh runs, be it fewer than planned: it may be drawn and divided, marked."""
         return self.value is not None and self.status in ("ok", "partial")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run is in the value: only such cells are ranked, named in findings, or divided by.
+
+        A method that lost a seed could win because of the seed it lost.
+        """
+        return self.value is not None and self.status == "ok"
 
 
 _DESCRIPTIONS = {
@@ -86,8 +97,9 @@ _DESCRIPTIONS = {
     "sd": "standard deviation over seeds (ddof 1); null for one seed and for ratios",
     "n": "runs that the value is the mean of",
     "planned": "runs that the study plans for this cell",
-    "low": "lower end of the 95 % t interval over seeds; null as sd",
+    "low": "lower end of the 95 % interval of the mean over seeds (docs/results.md); null below three seeds",
     "high": "upper end of it",
+    "values": "the single runs' values that the value is the mean of, in the order of run_ids",
     "ratio": "value divided by the reference method's (efficiency)",
     "expected": "value by formula (trainable parameters)",
     "text": "what is shown where a cell is no number (hyper-parameters)",
@@ -99,6 +111,8 @@ _DESCRIPTIONS = {
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",
     "rank_in_row": "1..3 for the best three of a row (heatmap: 1 for the best of the panel)",
+    "tied": "whether another cell of the row (heatmap: panel) has the same value and so the same place",
+    "edge": "heatmap, best of a panel: the settings whose smallest or largest value it has; the optimum may lie outside",
     "caveat": "why the published value is no fair target",
     "run_ids": "runs behind the cell",
 }
@@ -108,6 +122,8 @@ _TYPES = {
     "planned": COUNT,
     "rank_in_row": COUNT,
     "run_ids": pa.list_(TEXT),
+    "values": pa.list_(NUMBER),
+    "tied": TRUTH,
 } | dict.fromkeys(
     ("value", "sd", "low", "high", "ratio", "expected", "published", "difference", "change_vs_best"), NUMBER
 )
@@ -131,4 +147,6 @@ def read_cells(path: Path | str) -> list[Cell]:
         raise ValueError(
             f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables"
         )
-    return [Cell(**{**row, "run_ids": tuple(row["run_ids"])}) for row in table.to_pylist()]
+    return [
+        Cell(**{**row, "run_ids": tuple(row["run_ids"]), "values": tuple(row["values"])}) for row in table.to_pylist()
+    ]

@@ -4,14 +4,17 @@ Statuses: ok, diverged, out_of_memory (as the run recorded them), missing (no re
 than the study now asks for), unreadable (the file cannot be read or belongs to another run). `reason` says why.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from peft_lib.names import first_line
 from peft_lib.run_files import EPOCHS, RESULT, read_rows
 from peft_lib.study.plan import Plan
+from peft_lib.study.quantities import QUANTITIES, quantity
 
 RECORDED = ("ok", "diverged", "out_of_memory")
 FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing")
@@ -41,13 +44,13 @@ def _row(plan: Plan, run_id: str, results: Path) -> dict[str, Any]:
     if not path.is_file():
         return {**known, "status": "missing", "reason": "the run has no result yet"}
     try:
-        found = read_rows(path)
+        rows = read_rows(path)
     except (OSError, pa.ArrowException) as error:
-        return {**known, "status": "unreadable", "reason": f"result.parquet: {_first_line(error)}"}
-    problem = _problem(found, run_id)
+        return {**known, "status": "unreadable", "reason": f"result.parquet: {first_line(error)}"}
+    problem = _problem(rows, run_id) or _impossible(rows[0], plan.datasets[spec.dataset.id].metric)
     if problem:
         return {**known, "status": "unreadable", "reason": f"result.parquet: {problem}"}
-    row = {name: found[0].get(name) for name in RESULT.names}
+    row = {name: rows[0].get(name) for name in RESULT.names}
     row |= {"folder": spec.folder, "gap_absolute": None if row["gap"] is None else abs(row["gap"])}
     expected = plan.fingerprint(run_id)
     if row["fingerprint"] != expected:
@@ -57,17 +60,37 @@ def _row(plan: Plan, run_id: str, results: Path) -> dict[str, Any]:
     return row
 
 
-def _problem(found: list[dict[str, Any]], run_id: str) -> str | None:
+def _problem(rows: list[dict[str, Any]], run_id: str) -> str | None:
     """What is wrong with the rows of a result file."""
-    if len(found) != 1:
-        return f"{len(found)} rows where one was expected"
-    missing = [name for name in ("run_id", "status", "fingerprint", "gap") if name not in found[0]]
+    if len(rows) != 1:
+        return f"{len(rows)} rows where one was expected"
+    missing = [name for name in ("run_id", "status", "fingerprint", "gap") if name not in rows[0]]
     if missing:
         return f"columns {', '.join(missing)} are absent: written by another release"
-    if found[0]["run_id"] != run_id:
-        return f"holds run {found[0]['run_id']}"
-    if found[0]["status"] not in RECORDED:
-        return f"unknown status {found[0]['status']!r}"
+    if rows[0]["run_id"] != run_id:
+        return f"holds run {rows[0]['run_id']}"
+    if rows[0]["status"] not in RECORDED:
+        return f"unknown status {rows[0]['status']!r}"
+    return None
+
+
+def _impossible(row: dict[str, Any], metric: str) -> str | None:
+    """A measured value of a good run that its quantity cannot have: not finite, or out of range."""
+    if row["status"] != "ok":
+        return None
+    for name in QUANTITIES:
+        what = quantity(name, metric)
+        value = row.get(what.column)
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            return f"{what.column} is {value}: a good run has finite values"
+        shown = value * what.scale
+        # A correlation may come out as 1 + 2e-16.
+        slack = 1e-9 * max(abs(shown), 1.0)
+        if (what.low is not None and shown < what.low - slack) or (what.high is not None and shown > what.high + slack):
+            allowed = f"at least {what.low}" if what.high is None else f"{what.low} to {what.high}"
+            return f"{what.column} is {value}: {what.label} ({what.unit or 'no unit'}) is {allowed}"
     return None
 
 
@@ -75,8 +98,3 @@ def read_epochs(folder: Path) -> pd.DataFrame:
     """The epochs table of one run. Raises OSError or pyarrow.ArrowException if it cannot be read."""
     rows = read_rows(folder / "epochs.parquet")
     return pd.DataFrame(rows, columns=EPOCHS.names)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,30 +1,39 @@
 """Fingerprints: which source code a run's numbers depend on, as a hash that formatting does not change.
 
 The closure starts at the run's method, backbone and data set files and at `training/run.py`, follows imports inside
-peft_lib, and hashes each file's syntax tree without docstrings (comments are not in it). `study/`, `results/` and `report/`
-are left out: they plan, file and show numbers, and what of a plan matters to a run is in its spec.
+peft_lib, and hashes each file's syntax tree without docstrings (comments are not in it) and without texts for people.
+Files that compute no number are left out (`NOT_NUMBERS`): they plan, file, show or word things, and what of a plan matters
+to a run is in its spec or among the values that `Plan` adds to the hash. Every Python from 3.11 on gives the same hash.
 """
 
 import ast
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-NOT_NUMBERS = {"study", "results", "report"}
+NOT_NUMBERS = {"study", "results", "report", "names", "run_files"}
+"""Packages and modules of peft_lib that no number depends on: `names` words errors, `run_files` describes columns."""
+
+FOR_PEOPLE = {
+    "Method": {"name", "formula", "source", "html", "latex", "family", "twin", "dense_parent", "floor"},
+    "Field": {"description", "examples"},
+}
+"""Call -> keywords that tables and the report show, and training does not read."""
 
 
 def closure(roots: Iterable[Path]) -> tuple[Path, ...]:
     """All files inside peft_lib reachable by imports from `roots`, the roots included, sorted."""
-    found: set[Path] = set()
+    reached: set[Path] = set()
     todo = [root.resolve() for root in roots]
     while todo:
         path = todo.pop()
-        if path not in found:
-            found.add(path)
+        if path not in reached:
+            reached.add(path)
             todo += _imports(path)
-    return tuple(sorted(found))
+    return tuple(sorted(reached))
 
 
 def fingerprint(roots: Iterable[Path], extra: Iterable[str] = ()) -> str:
@@ -40,12 +49,45 @@ def fingerprint(roots: Iterable[Path], extra: Iterable[str] = ()) -> str:
 
 @cache
 def syntax_hash(path: Path) -> str:
-    """SHA-256 of a file's syntax tree, docstrings removed."""
-    tree = _parse(path)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [s for s in node.body if not _is_text(s)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    """SHA-256 of a file's syntax tree, without docstrings, texts for people and positions. Raises SyntaxError."""
+    return hashlib.sha256(_dump(_parse(path)).encode()).hexdigest()
+
+
+def _dump(node: object) -> str:
+    """A syntax tree as text that is the same under every Python: `ast.dump` differs, since versions add empty fields,
+    leave empty ones out, cut f-strings in other places, and know other characters as printable."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        fields["body"] = [s for s in fields["body"] if not _is_text(s)] or [ast.Pass()]
+    elif isinstance(node, ast.Call):
+        hidden = FOR_PEOPLE.get(_called(node), set())
+        fields["keywords"] = [k for k in node.keywords if k.arg not in hidden]
+    elif isinstance(node, ast.JoinedStr):
+        fields["values"] = list(_joined(node.values))
+    shown = (f"{name}={_dump(value)}" for name, value in fields.items() if not _is_empty(name, value))
+    return f"{type(node).__name__}({','.join(shown)})"
+
+
+def _is_empty(name: str, value: object) -> bool:
+    """Fields without a say: absent ones, and those that other fields imply (Load or Store, u'', type comments)."""
+    return value is None or value == [] or name in ("ctx", "kind", "type_comment", "type_ignores")
+
+
+def _called(node: ast.Call) -> str:
+    return getattr(node.func, "id", getattr(node.func, "attr", ""))
+
+
+def _joined(values: list[ast.expr]) -> Iterator[ast.expr]:
+    """Parts of an f-string, neighbouring texts as one and empty ones left out."""
+    for is_text, parts in itertools.groupby(values, lambda part: isinstance(part, ast.Constant)):
+        if not is_text:
+            yield from parts
+        elif text := "".join(part.value for part in parts):  # type: ignore[attr-defined]
+            yield ast.Constant(text)
 
 
 def _is_text(statement: ast.stmt) -> bool:
@@ -87,13 +129,20 @@ def _files(name: str) -> Iterator[Path]:
                 yield candidate
 
 
-def tree_hash(*folders: str) -> str:
-    """First 16 hex digits of a SHA-256 over all files below folders of the repository: syntax of Python, bytes of others."""
+def tree_hash(*paths: str, extra: Iterable[str] = ()) -> str:
+    """First 16 hex digits of a SHA-256 over files and folders of the repository (syntax of Python, bytes of others) and
+    the `extra` texts. Raises FileNotFoundError for a path that is not there."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(
-            p for p in (PACKAGE.parent / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts
-        ):
-            content = syntax_hash(path) if path.suffix == ".py" else hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.relative_to(PACKAGE.parent).as_posix()}:{content}\n".encode())
+    for path in (file for name in paths for file in _files_below(PACKAGE.parent / name)):
+        content = syntax_hash(path) if path.suffix == ".py" else hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(PACKAGE.parent).as_posix()}:{content}\n".encode())
+    for text in extra:
+        digest.update(f"+{text}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _files_below(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: a fingerprint is to be taken of it, and it is not there")
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts)

@@ -1,44 +1,54 @@
 """The command line of a run: what the workflow executes and what a person repeats."""
 
-from peft_lib.methods.method import Method
-from peft_lib.methods.registry import get_method
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 from peft_lib.study.plan import Plan
+from peft_lib.study.schema import Study
+
+ACCELERATE_CONFIG = Path(__file__).resolve().parents[2] / "envs" / "accelerate.yaml"
 
 
 def train_arguments(plan: Plan, run_id: str) -> list[str]:
     """Arguments of workflow_scripts.train for one run of a study."""
-    study, spec = plan.study, plan.runs[run_id]
-    method: Method = get_method(spec.method)
+    what = ["--spec", plan.runs[run_id].canonical, "--fingerprint", plan.fingerprint(run_id)]
+    return [*what, "--threads", str(plan.study.threads), *execution_arguments(plan.study)]
+
+
+def execution_arguments(study: Study, path: Callable[[str], str] = str) -> list[str]:
+    """The arguments that say where things are and how runs are executed, the same for all runs of a study. No result
+    depends on them beyond what docs/architecture.md says of each. `path` turns the study's paths into those of a job."""
     arguments = {
-        "--spec": spec.canonical,
-        "--models": study.catalogs.models,
-        "--datasets": study.catalogs.datasets,
-        "--fingerprint": plan.fingerprint(run_id),
+        "--models": path(study.catalogs.models),
+        "--datasets": path(study.catalogs.datasets),
         "--device": study.device,
-        "--threads": str(study.threads),
         "--keep": study.keep,
     }
-    if study.execution != "default" and method.has_factors:
+    if study.processes > 1:
+        arguments["--processes"] = str(study.processes)
+    if study.execution != "default":
         arguments["--execution"] = study.execution
     if study.micro_batch is not None:
         arguments["--micro-batch"] = str(study.micro_batch)
     flat = [text for pair in arguments.items() for text in pair]
-    flat += [text for plugin in study.plugins for text in ("--plugin", plugin)]
+    flat += [text for plugin in study.plugins for text in ("--plugin", path(plugin))]
     return flat if study.deterministic else [*flat, "--nondeterministic"]
 
 
-def launcher(plan: Plan) -> list[str]:
-    """How a run is started: through `accelerate launch` where a GPU is meant, through torchrun for several CPU processes
-    (Accelerate's launcher starts those with MPI only; inside, Accelerate finds them either way).
+def launch_command(processes: int, cuda: bool, module: str = "workflow_scripts.train") -> list[str]:
+    """How a run is started, with this Python: through `accelerate launch` on CUDA, through torchrun for several CPU
+    processes (Accelerate's launcher starts those with MPI only; inside, Accelerate finds them either way).
 
-    A single process on a CPU starts directly, which saves the launcher's 7 CPU-seconds.
+    Both find a free port themselves. A single process on a CPU starts directly, which saves the launcher's 7 CPU-seconds.
     """
-    study = plan.study
-    count, module = str(study.processes), "workflow_scripts.train"
-    if study.device == "cuda" or (study.device == "auto" and study.processes > 1):
-        flags = ["--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"]
-        several = ["--multi_gpu"] if study.processes > 1 else []
-        return ["accelerate", "launch", "--num_processes", count, *flags, *several, "--module", module]
-    if study.processes > 1:
-        return ["torchrun", "--standalone", "--nproc_per_node", count, "--module", module]
-    return ["python", "-m", module]
+    python, count = [sys.executable, "-m"], str(processes)
+    if cuda:
+        flags = ["--config_file", str(ACCELERATE_CONFIG), "--num_machines", "1", "--machine_rank", "0"]
+        flags += ["--dynamo_backend", "no", "--mixed_precision", "no", "--main_process_port", "0"]
+        several = ["--multi_gpu"] if processes > 1 else []
+        launcher = [*python, "accelerate.commands.launch", "--num_processes", count, *flags, *several]
+        return [*launcher, "--module", module]
+    if processes > 1:
+        return [*python, "torch.distributed.run", "--standalone", "--nproc_per_node", count, "--module", module]
+    return [*python, module]

@@ -1,14 +1,16 @@
 """From a study to its unique runs: grids expanded, settings resolved, rules between fields checked, look-ups ready."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from peft_lib.methods.registry import method_file
+from peft_lib.methods.registry import get_method, method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-from peft_lib.study.fingerprint import PACKAGE, fingerprint
+from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
 from peft_lib.study.problems import Problem
+from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.schema import Study
 from peft_lib.study.spec import RunSpec
 
@@ -58,17 +60,48 @@ class Plan:
     def fingerprint(self, run_id: str) -> str:
         """Fingerprint that a fresh result of this run carries."""
         spec = self.runs[run_id]
-        return self._run_fingerprint(spec.method, spec.model.id, spec.dataset.id, spec.input_size)
+        targets = spec.targets if get_method(spec.method).uses("targets") else None
+        return self._run_fingerprint(spec.method, spec.model.id, spec.dataset.id, spec.input_size, targets)
 
     @cache  # noqa: B019 - a plan lives as long as its process
-    def _run_fingerprint(self, method: str, model: str, dataset: str, input_size: int) -> str:
+    def _run_fingerprint(self, method: str, model: str, dataset: str, input_size: int, targets: str | None) -> str:
         files = (
             method_file(method),
             PACKAGE / f"backbones/{self.models[model].backbone}.py",
             PACKAGE / "training/run.py",
         )
-        recipe = (self.prepare_fingerprint(dataset, model, input_size), self.asset_fingerprint(model))
+        recipe = (
+            self.prepare_fingerprint(dataset, model, input_size),
+            self.asset_fingerprint(model),
+            json.dumps(self._catalog_facts(model, dataset, targets), sort_keys=True),
+        )
         return fingerprint([f for f in files if f], recipe)
+
+    def _catalog_facts(self, model: str, dataset: str, targets: str | None) -> dict[str, Any]:
+        """What the catalogs say that decides a run's numbers and is in no spec: places, head, task, metric, by value."""
+        entry, data = self.models[model], self.datasets[dataset]
+        shapes = entry.targets.get(targets, ()) if targets else ()
+        return {
+            "targets": [shape.model_dump(mode="json") for shape in shapes],
+            "backbone": entry.backbone,
+            "modality": entry.modality,
+            "head": [entry.hidden, entry.head_parameters, data.num_labels],
+            "task": data.task,
+            "metric": [data.metric, DATASET_METRICS[data.metric].direction],
+        }
+
+    def shown_facts(self) -> str:
+        """What tables and report show and no run depends on, by value: texts of methods, catalog entries, settings."""
+        methods = [get_method(m) for m in sorted({spec.method for spec in self.runs.values()})]
+        texts = {m.id: {name: getattr(m, name) for name in sorted(FOR_PEOPLE["Method"])} for m in methods}
+        read = sorted({(dataset, model) for dataset, model, _ in self.prepared.values()})
+        shown = {
+            "methods": texts,
+            "models": [self.models[model].model_dump(mode="json") for _, model in read],
+            "datasets": [self.datasets[dataset].model_dump(mode="json") for dataset, _ in read],
+            "artefacts": [artefact.model_dump(mode="json") for artefact in self.study.artefacts],
+        }
+        return json.dumps(shown, sort_keys=True)
 
     def prepare_fingerprint(self, dataset: str, model: str, input_size: int) -> str:
         """Fingerprint of prepared data: its loader, its preparation, its source and options, who reads it."""

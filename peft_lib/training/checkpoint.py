@@ -1,31 +1,33 @@
 """Epoch checkpoints: one safetensors file with everything an interrupted run needs, replaced atomically.
 
 It holds the adapter's snapshots ('current', and 'selected' once there is one), the optimiser's state and the progress.
-No generator state: seeds are stateless. A checkpoint of another spec, other code, other data or library versions is not resumed.
+No generator state: seeds are stateless. A checkpoint of another spec, other code, data, weights or library versions is not
+resumed, nor one that is damaged: it counts as absent.
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from peft_lib.files import atomic_path
-from peft_lib.layers.delta_file import Snapshot, pack, unpack
+from peft_lib.layers.delta_file import DeltaError, Snapshot, pack, unpack
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 @dataclass
 class Progress:
     """Where a run stands; plain JSON values only."""
 
-    identity: str
-    """Canonical spec, fingerprint, data hash and library versions: what must agree for a resume."""
+    identity: str = ""
+    """JSON of what must agree for a resume (build.py: Built.identity)."""
     epoch: int = 0
     step: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -47,19 +49,35 @@ def save_checkpoint(
     tensors, metadata = pack(header, snapshots)
     tensors.update({f"optimizer/{name}": tensor for name, tensor in optimizer.items()})
     metadata["progress"] = json.dumps({"version": CHECKPOINT_VERSION, **asdict(progress)})
+    metadata["crc32"] = _checksum(tensors)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
 
 def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, Snapshot], dict[str, torch.Tensor], Progress] | None:
-    """Snapshots, optimiser state and progress; None if there is no checkpoint of this identity."""
+    """Snapshots, optimiser state and progress; None if there is no whole checkpoint of this identity."""
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        progress = json.loads(metadata.get("progress", "{}"))
-        if progress.pop("version", None) != CHECKPOINT_VERSION or progress.get("identity") != identity:
-            return None
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    optimizer = {n.removeprefix("optimizer/"): t for n, t in tensors.items() if n.startswith("optimizer/")}
-    return unpack(tensors, metadata, str(path)).snapshots, optimizer, Progress(**progress)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            progress = json.loads(metadata.get("progress", "{}"))
+            if progress.pop("version", None) != CHECKPOINT_VERSION or progress.get("identity") != identity:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata.get("crc32") != _checksum(tensors):
+            raise DeltaError("its content does not fit its checksum")
+        optimizer = {n.removeprefix("optimizer/"): t for n, t in tensors.items() if n.startswith("optimizer/")}
+        return unpack(tensors, metadata, str(path)).snapshots, optimizer, Progress(**progress)
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:  # DeltaError, JSON: ValueErrors
+        print(f"{path} is damaged and not used: {error}", flush=True)
+        return None
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    """CRC-32 of the tensors' bytes in order of their names: finds what a bad disk or cable did."""
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().reshape(-1).view(torch.uint8)
+        value = zlib.crc32(tensor.numpy().data, value)
+    return f"{value:08x}"

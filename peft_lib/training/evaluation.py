@@ -13,15 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from peft_lib.data.batches import PreparedImages, PreparedText
+from peft_lib.training.build import Built, to_device
 
 EVAL_BATCH = 128
 
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": lambda label, prediction: float(np.mean(label == prediction)),
 }
-"""Exact over all items, never a mean of batch means. Data set metric -> f(labels, predictions)."""
-
-DIRECTION = {"accuracy": "higher"}
+"""Exact over all items, never a mean of batch means. Data set metric -> f(labels, predictions); which way is better says
+study/quantities.py."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def evaluate(
     order = np.argsort(data.n_tokens[rows], kind="stable")
     mine = order[accelerator.process_index :: accelerator.num_processes]
     size = min(EVAL_BATCH, batch_limit or EVAL_BATCH)
-    found: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(mine), size):
         chosen = mine[start : start + size]
         batch = to_device(data.collate(rows[chosen]), accelerator)
@@ -56,8 +56,9 @@ def evaluate(
             logits = backbone.forward(model, batch).float()
         top = logits.softmax(-1).max(-1)
         losses = F.cross_entropy(logits, labels, reduction="none").double()
-        found.append((chosen, top.indices.cpu().numpy(), top.values.cpu().numpy(), losses.cpu().numpy()))
-    parts = gather_object(found) if accelerator.num_processes > 1 else found
+        parts.append((chosen, top.indices.cpu().numpy(), top.values.cpu().numpy(), losses.cpu().numpy()))
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
     where = np.concatenate([p[0] for p in parts])
     back = np.argsort(where)
     prediction, score, loss = (np.concatenate([p[i] for p in parts])[back] for i in (1, 2, 3))
@@ -65,11 +66,11 @@ def evaluate(
     return Evaluation(rows, label, prediction, score, loss, float(loss.mean()), MEASURES[metric](label, prediction))
 
 
-def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:
-    """Moves a batch; from pinned memory, so that the copy overlaps with computation, where there is an accelerator."""
-    if accelerator.device.type == "cpu":
-        return batch
-    return {k: v.pin_memory().to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+def evaluate_split(run: Built, split: str) -> Evaluation:
+    """Evaluates the model of a run, as it is now, on one of its splits."""
+    request = run.request
+    metric, limit = request.inputs.dataset.metric, request.execution.micro_batch
+    return evaluate(run.model, run.backbone, run.task.data, run.task.rows[split], metric, request.accelerator, limit)
 
 
 def predictions(result: Evaluation, data: PreparedText | PreparedImages) -> list[dict[str, Any]]:

@@ -8,27 +8,31 @@ import platform
 import resource
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from peft_lib.training.errors import RunError
+
 ROOT = Path(__file__).resolve().parents[2]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+GIT_SECONDS = 10
 LIBRARIES = ("torch", "transformers", "timm", "accelerate", "tokenizers", "numpy", "safetensors", "pyarrow")
 
 
 def prepare_process(threads: int, device: str, deterministic: bool) -> None:
     """Fixes what bits depend on: threads, and on CUDA deterministic kernels.
 
-    Raises ValueError if CUDA is asked for and absent.
+    Raises RunError if CUDA is asked for and absent.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
-    if deterministic and device != "cpu" and torch.cuda.is_available():
+        raise RunError("device: cuda, but torch sees no CUDA device. Use device: cpu, or run where there is one")
+    if device != "cpu" and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(deterministic)  # off again, after a deterministic run in this process
         torch.backends.cudnn.benchmark = False
 
 
@@ -41,27 +45,57 @@ def _keep_freed_memory() -> None:
 
 
 def versions() -> str:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # a library that is not installed computed nothing
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(installed, sort_keys=True)
 
 
-def git_state() -> tuple[str | None, bool | None]:
-    """(commit, dirty) of the working tree this code runs from; (None, None) outside a repository or without git."""
+@dataclass(frozen=True)
+class GitState:
+    """The checkout that the code runs from; `note` says why `commit` or `dirty` is None."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    note: str | None = None
+
+
+def git_state() -> GitState:
+    """Never fails: a repository that is absent, slow or broken is a note in the result, not the end of a run."""
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
+        top = Path(os.fsdecode(_git("rev-parse", "--show-toplevel")))
+        if top.resolve() != ROOT:  # installed somewhere inside another repository
+            return GitState(note="not a git checkout")
+        commit = os.fsdecode(_git("rev-parse", "HEAD"))
+    except (OSError, subprocess.SubprocessError) as error:
+        return GitState(note=_why(error))
+    try:
+        return GitState(commit, bool(_git("status", "--porcelain", "--untracked-files=no")))
+    except (OSError, subprocess.SubprocessError) as error:
+        return GitState(commit, note=_why(error))
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30)
+def _git(*arguments: str) -> bytes:
+    """Output of git in this code's folder; bytes, because file names need not be text."""
+    # GIT_DIR and its like (set in hooks) would answer for another repository; status takes no lock
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=GIT_SECONDS, env=environment)
     return done.stdout.strip()
+
+
+def _why(error: OSError | subprocess.SubprocessError) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        if said and "not a git repository" in said[0]:
+            return "not a git checkout"
+        return f"git exited with {error.returncode}: {said[0] if said else 'no message'}"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"git took longer than {GIT_SECONDS} s"
+    return f"git cannot be run: {error}"
 
 
 def device_name(device: torch.device) -> str:

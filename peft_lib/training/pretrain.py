@@ -13,6 +13,7 @@ from torch import nn
 from peft_lib import seeds
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.data.batches import Prepared, load_prepared
+from peft_lib.data.loaders import UnknownModuleError
 from peft_lib.files import atomic_path, sha256_file, write_text
 from peft_lib.study.catalogs import ModelEntry, PretrainRecipe
 
@@ -41,7 +42,7 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
         The manifest: accuracy and mean cross-entropy (nats) on the validation rows, SHA-256, recipe, versions.
 
     Raises:
-        PretrainError: if the entry has no recipe, the folder holds another data set, or the loss stops being finite.
+        PretrainError: if the entry has no recipe, its backbone has no file, the folder holds another data set, or the loss stops being finite.
     """
     recipe = entry.pretrain
     if recipe is None:
@@ -60,7 +61,10 @@ def pretrain(entry: ModelEntry, prepared_dir: Path | str, out_dir: Path | str, t
             f"{prepared_dir} has {len(splits['train'])} train and {len(splits['validation'])} validation rows: "
             f"pre-training needs at least one batch of {recipe.batch_size} and a validation row, fixed by the data set"
         )
-    backbone = get_backbone(entry.backbone)
+    try:
+        backbone = get_backbone(entry.backbone)
+    except UnknownModuleError as error:
+        raise PretrainError(f"model '{entry.id}' of the catalog: {error}") from error
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

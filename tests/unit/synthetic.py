@@ -97,7 +97,7 @@ def study(**changes: Any) -> dict[str, Any]:
             "title": "Hyper-parameters",
              "published": "table_7.csv"},
             {"id": "efficiency", "number": "15", "kind": "efficiency", "grid": "main", "title": "End-to-end efficiency",
-             "published": "table_15.csv"},
+             "normalise_to": "lora", "published": "table_15.csv"},
             {"id": "ablation", "number": "9", "kind": "heatmap", "grid": "ablation", "title": "Rank and learning rate",
              "published": "table_9.csv"},
             {"id": "curves", "kind": "curves", "grid": "main", "title": "Training curves"},
@@ -112,7 +112,7 @@ def make_plan(root: Path, data: dict[str, Any] | None = None) -> Plan:
     root.mkdir(parents=True, exist_ok=True)
     (root / "models.yaml").write_text(yaml.safe_dump(MODELS))
     (root / "datasets.yaml").write_text(yaml.safe_dump(DATASETS))
-    (root / "study.json").write_text(json.dumps(data))
+    (root / "study.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
     return plan_study(data, root)
 
 

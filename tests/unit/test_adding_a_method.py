@@ -23,7 +23,7 @@ from peft_lib.study.problems import StudyError
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
-FILE, USE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+FILE, USE, VERA = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 (STUDY,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 PATH = "my_methods/strided_cla.py"
 MODELS = """
@@ -93,6 +93,35 @@ def test_the_page_names_the_file_and_the_id(folder: Path):
     assert f"api={METHOD_API}," in FILE
     assert "strided_cla" in available()
     assert method_file("strided_cla") == (folder / PATH).resolve()
+
+
+def test_the_page_shows_the_example_of_another_form() -> None:
+    """tests/unit/zoo.py runs it, DoRA and (IA)^3 through every property."""
+    assert (ROOT / "examples/methods/vera.py").read_text(encoding="utf-8") == VERA
+    assert {p.stem for p in (ROOT / "examples/methods").glob("*.py")} == {"vera", "dora", "ia3"}
+    for word in (
+        "Tensors(trained, frozen)",
+        "`size(shapes, rank)`",
+        "`side(x, t, s)`",
+        "`lowrank(t, s)`",
+        "scaled=False",
+    ):
+        assert word in PAGE
+
+
+def test_the_properties_run_on_it_without_editing_a_test(folder: Path) -> None:
+    """The command of the page, a few of the properties only: the others differ in nothing but the time they take."""
+    (command,) = re.findall(r"```sh\n(PEFT_LIB_PLUGINS=.*?)\n```", PAGE)
+    plugin, _, rest = command.removeprefix("PEFT_LIB_PLUGINS=").partition(" ")
+    arguments = [*rest.removeprefix("python -m pytest tests/unit ").split(), "-n", "0", "-p", "no:cacheprovider"]
+    arguments[1] += " and (loading_is or save_then_load or changes_no_output or keeps_the_function)"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/unit/test_properties_state.py", "tests/unit/test_properties_training.py",
+         "tests/unit/test_properties_chains.py", *arguments],
+        cwd=ROOT, env={**os.environ, "PEFT_LIB_PLUGINS": str(folder / plugin)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 3 * 3 * 4  # executions, kinds of places, properties
 
 
 def test_it_trains_chains_saves_and_merges(folder: Path):

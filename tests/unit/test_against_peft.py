@@ -18,6 +18,8 @@ TARGETS = ["query", "value"]
 PATHS = [f"bert.encoder.layer.{i}.attention.self.{name}" for i in range(2) for name in TARGETS]
 TOLERANCE = roundings(STEPS * 6 * DEPTH * (2 * WIDTH + RANK + 4))
 """20 steps of two programs, each a forward pass and twice as much backwards, over sums of at most 2 * WIDTH terms."""
+SGD_LR = 0.1
+"""At 0.5 the loss rises and falls: differences of rounding grow from step to step there, and the bound above is none."""
 EPS = 1e-3
 """Adam's: at lr 1e-2 a gradient's rounding moves a step by lr / eps, ten times itself (test_properties_executions)."""
 
@@ -108,7 +110,7 @@ def compare(
         its = torch.optim.AdamW(trained, lr=1e-2, **adam)
         mine = torch.optim.AdamW(adapter.parameter_groups(1e-2), **adam)
     else:
-        its, mine = torch.optim.SGD(trained, lr=0.5), torch.optim.SGD(adapter.parameter_groups(0.5))
+        its, mine = torch.optim.SGD(trained, lr=SGD_LR), torch.optim.SGD(adapter.parameter_groups(SGD_LR))
     found, expected = steps(ours, mine), steps(theirs, its)
     tolerance = TOLERANCE * (10 if isinstance(mine, torch.optim.AdamW) else 1)
     for step, (a, b) in enumerate(zip(found, expected, strict=True)):
@@ -160,7 +162,7 @@ def test_a_chain_is_merging_and_starting_again(peft: ModuleType, bert: nn.Module
             adapter.next_link()
         wrapped = peft_twin(peft, theirs, adapter, head=False)
         trained = [p for p in wrapped.parameters() if p.requires_grad]
-        mine, its = torch.optim.SGD(adapter.parameter_groups(0.5)), torch.optim.SGD(trained, lr=0.5)
+        mine, its = torch.optim.SGD(adapter.parameter_groups(SGD_LR)), torch.optim.SGD(trained, lr=SGD_LR)
         for step, (a, b) in enumerate(zip(steps(ours, mine), steps(wrapped, its), strict=True)):
             assert_close(a, b, 3 * TOLERANCE, f"link {link}, step {step}")
         theirs = wrapped.merge_and_unload()

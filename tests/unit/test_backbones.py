@@ -13,7 +13,7 @@ from torch import nn
 from peft_lib import seeds
 from peft_lib.backbones.assets import AssetError, fetch_asset
 from peft_lib.backbones.loading import get_backbone
-from peft_lib.backbones.weights import WeightsError
+from peft_lib.backbones.weights import WeightsError, verified_sha256
 from peft_lib.data.images import image_table
 from peft_lib.data.loaders import UnknownModuleError
 from peft_lib.files import sha256_file
@@ -187,9 +187,40 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, minilm_dir, vit_dir):
     shutil.copy(minilm_dir / "config.json", tmp_path)
     with pytest.raises(WeightsError, match=r"model\.safetensors: fetch or pre-train"):
         build(MODELS["minilm_l6"], tmp_path, 4, head)
-    shutil.copy(vit_dir / "model.safetensors", tmp_path)
+    for name in ("model.safetensors", "manifest.json"):
+        shutil.copy(vit_dir / name, tmp_path)
     with pytest.raises(WeightsError, match=r"missing embeddings.* more; correct its layers"):
         build(MODELS["minilm_l6"], tmp_path, 4, head)
+
+
+def test_weights_that_are_not_those_of_their_manifest_are_refused(tmp_path, minilm_dir):
+    """One changed byte changes numbers without a word; a changed config.json (layer norm's epsilon) does so too."""
+    build, head = get_backbone("bert").build, seeds.generator(0, "head")
+    for name in ("model.safetensors", "config.json"):
+        folder = tmp_path / name
+        shutil.copytree(minilm_dir, folder)
+        build(MODELS["minilm_l3"], folder, 4, head)
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=rf"{name} has SHA-256 \w{{64}}, its manifest says .* again"):
+            build(MODELS["minilm_l3"], folder, 4, head)
+    manifest = json.loads((minilm_dir / "manifest.json").read_text())
+    assert verified_sha256(minilm_dir) == manifest["files"]["model.safetensors"]
+    del manifest["files"]["model.safetensors"]
+    for text in (json.dumps(manifest), "{}", "[]", '{"files'):
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(WeightsError, match=r"does not list model\.safetensors under 'files': delete"):
+            verified_sha256(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(WeightsError, match=r"no .*manifest\.json: fetch"):
+        verified_sha256(folder)
+
+
+def test_weights_are_hashed_once_in_a_process(minilm_dir, monkeypatch):
+    verified_sha256(minilm_dir)
+    monkeypatch.setattr("peft_lib.backbones.weights.sha256_file", None)  # would fail if called
+    assert verified_sha256(minilm_dir) == verified_sha256(Path(minilm_dir))
 
 
 def test_first_layers_of_the_vit(vit_dir):

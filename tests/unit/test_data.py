@@ -12,11 +12,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from peft_lib.data import clutrr_stories, digits
 from peft_lib.data.batches import PreparedDataError, load_prepared
+from peft_lib.data.images import image_table
 from peft_lib.data.loaders import UnknownModuleError, available, get_loader
 from peft_lib.data.prepare import PrepareError, prepare
 from peft_lib.data.splits import fixed_splits, stratified_split
@@ -376,6 +378,21 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
         load_prepared(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": '])
+def test_a_damaged_manifest_is_refused(text, tmp_path, image_folder):
+    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "data.parquet").write_bytes((image_folder / "data.parquet").read_bytes())
+    with pytest.raises(PreparedDataError, match=r"manifest\.json is damaged: delete"):
+        load_prepared(tmp_path)
+
+
+def test_a_fault_of_a_loader_keeps_its_traceback_and_names_the_entry(tmp_path, datasets, models, monkeypatch):
+    monkeypatch.setattr(digits, "rows", lambda options: {}["label"])
+    with pytest.raises(KeyError) as caught:
+        prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path, None)
+    assert caught.value.__notes__ == ["while the loader 'digits' made the rows of data set 'digits'"]
+
+
 def test_mismatched_catalog_entries_are_refused(tmp_path, datasets, models, small, tokenizer_dir):
     text, image = models["minilm_l3"], models["vit_digits"]
     cases = [
@@ -392,6 +409,74 @@ def test_mismatched_catalog_entries_are_refused(tmp_path, datasets, models, smal
         with pytest.raises(PrepareError, match=re.escape(message)):
             prepare(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def changed(table: pa.Table, column: str, values: list | pa.Array) -> pa.Table:
+    array = values if isinstance(values, pa.Array) else pa.array(values, table[column].type)
+    return table.set_column(table.column_names.index(column), column, array)
+
+
+def with_row(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
+    values = table[column].to_pylist()
+    values[row] = value
+    return changed(table, column, values)
+
+
+BAD_TEXTS = {
+    "null label": (lambda t: with_row(t, "label", 3, None), "row 3 (id 'clutrr-train-00003') has no label (null)"),
+    "null text": (lambda t: with_row(t, "text", 5, None), "row 5 (id 'clutrr-train-00005') has no text (null)"),
+    "null pair": (lambda t: with_row(t, "text_pair", 0, None), "row 0 (id 'clutrr-train-00000') has no text_pair"),
+    "null id": (lambda t: with_row(t, "id", 2, None), "row 2 (id None) has no id (null)"),
+    "null split": (lambda t: with_row(t, "split", 9, None), "(id 'clutrr-train-00009') has no split"),
+    "empty table": (lambda t: t.slice(0, 0), "its table has no rows"),
+    "no column": (lambda t: t.drop_columns(["text"]), "its table has no column text; it has ['id'"),
+    "float labels": (lambda t: changed(t, "label", t["label"].cast(pa.float64()).combine_chunks()), "label is double"),
+    "text labels": (lambda t: changed(t, "label", t["label"].cast(pa.string()).combine_chunks()), "label is string"),
+    "bool labels": (lambda t: changed(t, "label", pa.array([True] * len(t))), "column label is bool"),
+    "numbers as texts": (lambda t: changed(t, "text", pa.array(range(len(t)))), "column text is int64"),
+    "label out of range": (lambda t: with_row(t, "label", 7, 99), "row 7 (id 'clutrr-train-00007') has label 99"),
+    "negative label": (lambda t: with_row(t, "label", 7, -1), "has label -1; the loader's 18 classes are 0 to 17"),
+    "unknown split": (lambda t: with_row(t, "split", 7, "dev"), "split names ['dev']"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_TEXTS)
+def test_bad_rows_are_refused_by_name(kind, tmp_path, small, models, tokenizer_dir, monkeypatch):
+    change, message = BAD_TEXTS[kind]
+    table = change(clutrr_stories.rows(OPTIONS))
+    monkeypatch.setattr(clutrr_stories, "rows", lambda options: table)
+    with pytest.raises(PrepareError, match=r"^data set 'clutrr_gen'.*" + re.escape(message)):
+        prepare(small, models["minilm_l3"], 24, None, tmp_path / "out", tokenizer_dir)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_not_finite_are_refused_by_row(value, tmp_path, datasets, models, monkeypatch):
+    """Cast to uint8 they would become some grey."""
+    pixels = np.zeros((4, 8, 8, 1))
+    pixels[2, 1, 1] = value
+    monkeypatch.setattr(
+        digits, "rows", lambda options: image_table(["a", "b", "c", "d"], ["pool"] * 4, pixels, np.zeros(4))
+    )
+    with pytest.raises(PrepareError, match=r"data set 'digits'.*row 2 \(id 'c'\) has pixels that are not finite"):
+        prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
+
+
+def test_images_of_another_form_are_refused(tmp_path, datasets, models, monkeypatch):
+    table = digits.rows({})
+    table = changed(table, "image", pa.array([[1, 2]] * len(table)))
+    monkeypatch.setattr(digits, "rows", lambda options: table)
+    with pytest.raises(PrepareError, match=r"column image is list.*need images of one size \(data/images.py"):
+        prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
+
+
+def test_errors_of_a_loader_name_the_catalog_entry(tmp_path, datasets, models):
+    for update, message in (
+        ({"loader": "digitz"}, r"data set 'digits' of the catalog: Unknown data set loader 'digitz'\. Did you mean: digits"),
+        ({"options": {"seed": 1}}, r"data set 'digits', loader 'digits': .*takes no options"),
+    ):  # fmt: skip
+        with pytest.raises(PrepareError, match=message):
+            prepare(datasets["digits"].model_copy(update=update), models["vit_digits"], None, 16, tmp_path, None)
 
 
 def test_reading_prepared_data_needs_no_hub_library(text_folder):

@@ -41,20 +41,31 @@ def test_rank_and_alpha_are_positive(rank: int, alpha: float):
         adapt(build("linear"), "lora", rank=rank, alpha=alpha)
 
 
-@pytest.mark.parametrize("method", ["lora", "cla", "paca"])
+@pytest.mark.parametrize("method", ["lora", "asym_lora"])
 def test_a_refused_rank_leaves_the_model_as_it_was(method: str):
     """The second layer is the one that is too small; the first must not stay adapted, nor frozen."""
     model = nn.Sequential(nn.Linear(12, 24), nn.Linear(24, 3))
     trained = [p.requires_grad for p in model.parameters()]
-    with pytest.raises(TargetError, match=r"^1: rank 5 is larger than the layer \(3 x 24\)"):
+    with pytest.raises(TargetError, match=r"^1: rank 5 is larger than the layer \(3 x 24\) allows .* at most 3"):
         adapt(model, method, rank=5)
     assert untouched(model)
     assert [p.requires_grad for p in model.parameters()] == trained
     adapt(model, method, rank=3)
 
 
+@pytest.mark.parametrize("method", ["cla", "c3la", "paca"])
+def test_a_selectors_rank_is_limited_by_the_inputs_alone(method: str):
+    """r distinct columns: B is (d_out, r), whatever d_out is."""
+    model = nn.Sequential(nn.Linear(12, 24), nn.Linear(24, 3))
+    adapter = adapt(model, method, rank=12)
+    assert adapter.places["1"].B.shape == (3, 12) if method != "paca" else adapter.places["1"].P.shape == (3, 12)
+    adapter.unload()
+    with pytest.raises(TargetError, match=r"^0: rank 13 is larger than the layer \(24 x 12\) allows .* at most 12"):
+        adapt(model, method, rank=13)
+
+
 def test_unknown_target_names_near_ones():
-    with pytest.raises(TargetError, match=r"targets \['qvk'\]: no linear module's path ends so; near names: .*qkv"):
+    with pytest.raises(TargetError, match=r"targets \['qvk'\]: no linear module's path ends so. Did you mean: qkv"):
         adapt(build("fused"), "lora", rank=2, targets=["qvk"])
 
 
@@ -117,8 +128,10 @@ def test_gaussian_selectors_run_dense_only():
 def test_unknown_options_and_heads():
     with pytest.raises(ValidationError, match="ratio"):
         Trial("lora", ratio=16)
-    with pytest.raises(AttributeError, match="nonsense"):
-        Trial("lora", head=("nonsense",))
+    for head in (("nonsense",), "nonsense", ("",), ("4", "")):
+        with pytest.raises(TargetError, match=r"head '(nonsense)?': there is no module of that path"):
+            Trial("lora", head=head)
+    assert Trial("lora", head="4").adapter.head == ("4",)
 
 
 @pytest.mark.parametrize(

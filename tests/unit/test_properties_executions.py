@@ -12,6 +12,7 @@ from tests.unit.zoo import (
     DEPTH,
     FACTOR_CASES,
     FORWARD,
+    PLACE_CASES,
     RESETS,
     SPARSE_CASES,
     STEPS,
@@ -79,7 +80,7 @@ def test_twenty_steps_agree_with_the_reference(case: Case, optimizer: str):
         assert_close(found, expected, tolerance, key)
 
 
-@pytest.mark.parametrize("case", FACTOR_CASES, ids=str)
+@pytest.mark.parametrize("case", PLACE_CASES, ids=str)
 def test_gradient_checkpointing_changes_no_gradient(case: Case):
     """Bitwise: the forward pass is computed again from the same weights, by the same kernels, on one thread."""
     trial = case.trial()
@@ -109,7 +110,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(case: Case):
             assert_close(parameter.grad, expected[name], roundings(2 * BACKWARD), name)
 
 
-@pytest.mark.parametrize("case", FACTOR_CASES, ids=str)
+@pytest.mark.parametrize("case", PLACE_CASES, ids=str)
 def test_inputs_get_the_merged_models_gradient(case: Case):
     """Layers below see dL/dx = (W + s B A)^T dL/dy: the adapted layers pass it on."""
     trial = case.trial()
@@ -122,7 +123,7 @@ def test_inputs_get_the_merged_models_gradient(case: Case):
     assert_close(x.grad, again.grad, roundings(2 * BACKWARD), "dL/dx")
 
 
-@pytest.mark.parametrize("case", FACTOR_CASES, ids=str)
+@pytest.mark.parametrize("case", PLACE_CASES, ids=str)
 def test_autocast_is_close_and_finite(case: Case):
     """bf16 autocast rounds at most 6 results in each of DEPTH successive products (see the test below), forward."""
     trial = case.trial()
@@ -175,7 +176,7 @@ def test_low_precision_weights_with_float32_factors(case: Case):
         assert ((found - exact).abs() > 0).any()  # it was computed in bf16 at all
 
 
-@pytest.mark.parametrize("case", FACTOR_CASES, ids=str)
+@pytest.mark.parametrize("case", PLACE_CASES, ids=str)
 def test_low_precision_models_train_their_float32_factors(case: Case):
     """Steps far below a bf16 unit of W reach the factors: none is lost to the weights' precision."""
     trial = case.trial(dtype=torch.bfloat16)
@@ -188,7 +189,7 @@ def test_low_precision_models_train_their_float32_factors(case: Case):
     assert all(torch.equal(p, reference[n]) for n, p in trial.adapter.factors().items())
 
 
-@pytest.mark.parametrize("case", FACTOR_CASES, ids=str)
+@pytest.mark.parametrize("case", PLACE_CASES, ids=str)
 def test_single_vectors_and_extra_dimensions(case: Case):
     """(d_in,), (n, d_in) and (n, t, d_in) inputs, as the adapted linears take them, forward and backward."""
     trial = case.trial()

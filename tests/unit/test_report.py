@@ -1,21 +1,25 @@
 """From cells to page, figures and LaTeX: escaping, completeness, failures, reproducible bytes."""
 
+import csv
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from peft_lib.methods.method import Method
-from peft_lib.methods.registry import register, unregister
+from peft_lib.methods.registry import get_method, register, unregister
 from peft_lib.report.compile import check_log
 from peft_lib.report.entries import fixed
-from peft_lib.report.latex_text import latex_text
+from peft_lib.report.latex_text import latex_text, shown_length, stacked
 from peft_lib.report.markup import latex_escape, latex_name, plain_name, safe_html
 from peft_lib.report.view import Footnotes
 from peft_lib.study.plan import Plan
@@ -63,9 +67,53 @@ def hostile() -> dict[str, Any]:
     return few(data)
 
 
+NASTY = (
+    "{x}", r"100% of_a & #1 \\alpha $^2$ ~", "<script>alert('q')</script>", "\"quoted\" 'twice'", "[bracket] first",
+    "*starred", "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 emoji", "\u6df1\u5ea6\u5b66\u4e60" * 12,
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eright to left", "e\u0301 o\u0308\u0323 x\u0336 \u0301", "W" * 120, "_hidden",
+    "\ud83d half a pair", "bell\x07 null\x00 tab\tline\nfeed", "\u03b1\u03b2\u0393 \u00e9\u00f8\u0142\u00df \u00bd \u2075 \ufffe", "--flag", "a\\",
+)  # fmt: skip
+
+
+def nasty() -> dict[str, Any]:
+    """Every nasty text as a title, caption, source and question, and as the name of a method (see `nasty_names`)."""
+    texts = [text for text in NASTY if not set(text) & {"\ud83d", "\ufffe"}]  # Refused in a study.
+    everything = " ".join(texts)
+    data = few(synthetic.study(title=everything, question=everything))
+    data["artefacts"] = [
+        a for a in data["artefacts"] if a["kind"] in ("methods", "heatmap", "hyperparameters", "cost", "curves")
+    ]
+    for place, artefact in enumerate(data["artefacts"]):
+        artefact |= {"title": texts[place], "caption": texts[-1 - place]}
+    for place, rule in enumerate(data["rules"]):
+        rule["source"] = texts[place + 4]
+    data["grids"]["main"]["methods"] = ["lora", *(f"nasty_{i}" for i in range(len(NASTY)))]
+    data["grids"]["ablation"]["methods"] = [f"nasty_{i}" for i in range(len(NASTY))]
+    return data
+
+
+@contextmanager
+def nasty_names() -> Iterator[None]:
+    """Methods, models and data sets with nasty names."""
+    base = get_method("cla")
+    for place, text in enumerate(NASTY):
+        family = "none such" if place == 0 else "future"
+        register(
+            replace(base, id=f"nasty_{place}", name=text, html=text, latex=text, family=family, dense_parent="lora")
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        for place, entry in enumerate((*synthetic.MODELS.values(), *synthetic.DATASETS.values())):
+            patch.setitem(entry, "name", NASTY[place + 6])
+        yield
+    for place in range(len(NASTY)):
+        unregister(f"nasty_{place}")
+
+
 def one_method() -> dict[str, Any]:
     data = synthetic.study()
     data["artefacts"] = [a for a in data["artefacts"] if a["id"] != "normalized"]
+    for artefact in data["artefacts"]:
+        artefact.pop("normalise_to", None)
     for grid in data["grids"].values():
         grid["methods"] = ["cla"]
     data["grids"]["ablation"]["vary"] = {"rank": [2, 4], "lr": ["1e-3", "1e-2"]}
@@ -85,12 +133,29 @@ def three_tasks() -> dict[str, Any]:
     return few(data)
 
 
+def few_rates(data: dict[str, Any]) -> dict[str, Any]:
+    """An ablation whose best rate is within the grid and whose best rank is not."""
+    data["grids"]["ablation"]["vary"]["lr"] = ["1e-3.5", "1e-2.7", "1e-2"]
+    return data
+
+
+def tying(spec) -> dict[str, Any] | None:
+    """Two methods tie for the best on one task; one would win, but lost a seed."""
+    if spec.dataset.id != "digits" or spec.method == "lora":
+        return {}
+    if spec.method == "lora_plus":
+        return {"test_metric": 0.99} if spec.seed == 0 else {"status": "diverged", "reason": "loss is nan"}
+    return {"test_metric": 0.95 - 0.01 * spec.seed} if spec.method in ("fft", "cola") else {}
+
+
 SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "whole": (synthetic.study, lambda spec: {}),
     "failures": (lambda: few(synthetic.study()), failing),
     "hostile": (hostile, failing),
     "three_tasks_one_seed": (three_tasks, lambda spec: {}),
     "one_method": (one_method, lambda spec: {}),
+    "ties": (lambda: few_rates(few(synthetic.study())), tying),
+    "nasty": (nasty, lambda spec: {}),
     "no_artefact": (lambda: synthetic.study(artefacts=[]), lambda spec: {}),
     "nothing_ran": (lambda: few(synthetic.study()), lambda spec: None),
     "all_diverged": (lambda: few(synthetic.study()), lambda spec: {"status": "diverged", "reason": "loss is nan"}),
@@ -107,7 +172,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory):
     def get(name: str) -> Path:
         if name not in made:
             data, change = SCENES[name]
-            made[name] = make(tmp_path_factory.mktemp(name), data(), change)
+            with nasty_names() if name == "nasty" else nullcontext():
+                made[name] = make(tmp_path_factory.mktemp(name), data(), change)
         return made[name]
 
     yield get
@@ -168,12 +234,38 @@ def test_first_load_is_small(scenes):
 
 def test_findings_come_from_the_data(scenes):
     text = (scenes("whole") / "index.html").read_text()
-    assert "LoRA: 93.82\u00a0% test accuracy (95 % interval" in text
+    assert "LoRA: 93.82\u00a0% test accuracy (seeds 93." in text and "too few for an interval)" in text
+    assert "The leader has 2 seeds, so nothing can be said" in text and "Below 3 seeds no interval is given" in text
+    assert "(smallest rank)" not in text and "(largest rank)" in text and "the optimum may lie outside" in text
     assert "beat the majority class (11.00\u00a0%)" in text and "Cheapest within 1 point" in text
     assert "cLA +0.01 against Asym" in text
     assert "89 of 89 planned runs finished well" in text and "equal the formula in 89 of 89 runs" in text
     assert "No cell of this study has a published counterpart" in text
     assert "differs by at most 0.000 points" in text
+
+
+def test_single_seeds_ties_and_edges_are_shown_in_every_rendering(scenes):
+    folder = scenes("ties")
+    text = (folder / "index.html").read_text()
+    assert 'aria-label="best, tied">\u25cf<span class="tie">=</span>' in text and "</span> tied" in text
+    assert ">95.00; 94.00</span>" in text and "single seeds 95.00; 94.00" in text and "in place of an interval" in text
+    assert "FFT and CoLA: 94.50\u00a0% test accuracy" in text
+    assert ">edge: rank</span>" in text and "the best of LoRA (largest rank) lies at the edge of the grid" in text
+    assert "Left out of the order, having fewer runs than planned: LoRA+ (1 of 2)." in text
+    code = (folder / "tables/performance.tex").read_text()
+    assert (
+        r"94.50}\rankA{}{\tiny$=$}" in code and "95.00; 94.00" in code and r"\tiny seeds" in code and "$=$ tied" in code
+    )
+    assert "edge: rank" in (folder / "tables/ablation.tex").read_text()
+    cells = json.loads((folder / "tables/performance.json").read_text())["cells"]
+    best = [c for c in cells if c.get("rank_in_row") == 1 and c["dataset"] == "digits"]
+    assert [(c["method"], c["tied"], c["values"]) for c in best] == [("fft", True, [95, 94]), ("cola", True, [95, 94])]
+    rows = list(csv.DictReader((folder / "tables/performance.csv").open(newline="")))
+    assert {(r["tied"], r["values"]) for r in rows if r["rank_in_row"] == "1" and r["dataset"] == "digits"} == {
+        ("True", "95.0 94.0")
+    }
+    edges = [c["edge"] for c in json.loads((folder / "tables/ablation.json").read_text())["cells"] if "edge" in c]
+    assert edges == ["largest rank"]
 
 
 def test_failures_are_shown_with_their_reasons(scenes):
@@ -208,6 +300,29 @@ def test_hostile_text_stays_text(scenes):
     assert "<script" not in text and "&lt;script&gt;" in text
     for path in [folder / "appendix.tex", *(folder / "tables").glob("*.tex")]:
         assert r"\input{/etc" not in path.read_text() and "<script" not in path.read_text()
+
+
+def test_nasty_names_are_shown_and_stay_text(scenes):
+    folder = scenes("nasty")
+    text = (folder / "index.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags and "&lt;script&gt;alert(" in text
+    for shown in (
+        "{x}",
+        "[bracket] first",
+        "*starred",
+        "\u6df1\u5ea6\u5b66\u4e60",
+        "\u05e9\u05dc\u05d5\u05dd",
+        "\U0001f600",
+        "\ufffd half a pair",
+        "_hidden",
+    ):
+        assert shown in text, shown
+    for path in folder.rglob("*.svg"):
+        ElementTree.fromstring(path.read_bytes())
+    code = (folder / "tables/performance.tex").read_text()
+    assert r"{[}U+6DF1{]}" in code and r"\{x\}" in code and r"{*}starred" in code
+    assert not re.search(r"\\\\\*?\s*\[|\\\\\*\s*\*", code), "a text is read as an option of a line's end"
 
 
 def test_same_results_same_bytes(scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -274,7 +389,11 @@ def test_latex_escape():
     assert latex_escape(r"\a{b}_c^d~e&f%g#h$") == (
         r"\textbackslash{}a\{b\}\_c\textasciicircum{}d\textasciitilde{}e\&f\%g\#h\$"
     )
-    assert latex_escape("a--b") == "a-{}-b" and latex_escape("\u00e9\u2212\u2603\n") == r"\'{e}$-$[U+2603] "
+    assert latex_escape("a--b") == "a-{}-b" and latex_escape("\u00e9\u2212\n") == r"\'{e}$-$ "
+    assert latex_escape("\u2603") == r"{[}U+2603{]}\discretionary{}{}{}" == latex_text("\u2603")
+    assert latex_escape("[a]*") == "{[}a{]}{*}" and latex_escape("e\u0301\u03b1") == r"\'{e}$\alpha$"
+    assert shown_length(latex_text("\u2603 \\a--b{}" + "x" * 30)) == 8 + 1 + 7 + 30
+    assert stacked(latex_name("Some c$^3$LA" + "y" * 20)) == ["Some", "c$^3$LA" + "y" * 8, "y" * 12]
     assert r"\discretionary" in latex_text("x" * 60) and r"\discretionary" not in latex_text("x" * 20)
 
 

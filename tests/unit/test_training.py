@@ -6,51 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from peft_lib.layers.delta_file import read_delta
+from peft_lib.layers.targets import TargetError
 from peft_lib.methods.registry import available
+from peft_lib.study.catalogs import DatasetEntry
+from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.spec import RunSpec
-from peft_lib.training import run as run_module
-from peft_lib.training.checkpoint import load_checkpoint
+from peft_lib.training import loop as loop_module
+from peft_lib.training.evaluation import MEASURES
 from peft_lib.training.run import Execution, RunError, train
 from peft_lib.training.schedule import lr_factor
-from tests.runs import ROOT, inputs_for, run, spec_of
-
-TIMES = {
-    "wall_s",
-    "setup_s",
-    "train_s",
-    "eval_s",
-    "save_s",
-    "cpu_s",
-    "samples_per_s",
-    "started",
-    "finished",
-    "attempts",
-}
-MEMORY = {"peak_rss_bytes", "peak_memory_bytes", "command"}
-
-
-def numbers(folder: Path) -> tuple[dict[str, Any], list, list, dict[str, torch.Tensor]]:
-    """All that must not depend on when and how often a run was started."""
-    row = {k: v for k, v in pq.read_table(folder / "result.parquet").to_pylist()[0].items() if k not in TIMES | MEMORY}
-    tables = [pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("epochs", "predictions")]
-    return row, *tables, load_file(folder / "delta.safetensors")
-
-
-def assert_same(one: Path, other: Path) -> None:
-    a, b = numbers(one), numbers(other)
-    assert a[:3] == b[:3]
-    assert a[3].keys() == b[3].keys()
-    assert all(torch.equal(a[3][name], b[3][name]) for name in a[3])
+from tests.runs import ROOT, assert_same, inputs_for, run, spec_of
 
 
 @pytest.mark.parametrize("method", available())
@@ -61,7 +36,7 @@ def test_every_method_trains_and_learns(method: str, tmp_path: Path, resources: 
     assert row["status"] == "ok" and row["test_metric"] > 0.25 > row["majority"]
     assert row["gap"] == pytest.approx(row["test_loss"] - row["train_loss"])
     assert row["n_test"] == 64 == len(pq.read_table(tmp_path / "predictions.parquet"))
-    assert not (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / "checkpoint/epoch.safetensors").exists()
 
 
 def test_the_same_spec_gives_the_same_bits_in_one_process(tmp_path: Path, resources: Path) -> None:
@@ -80,25 +55,25 @@ def test_a_run_cut_between_epochs_ends_with_the_same_bits(
         method, lr=1e-3 if method == "fft" else 1e-2, chain_period=2 if method in ("cola", "c3la", "c_paca") else None
     )
     run(spec, tmp_path / "whole", resources)
-    train_epoch = run_module._Run.train_epoch
+    train_epoch = loop_module.train_epoch
 
-    def cut(self: Any, epoch: int) -> float:
+    def cut(run: Any, state: Any, epoch: int) -> float:
         if epoch == 4:
             raise KeyboardInterrupt
-        return train_epoch(self, epoch)
+        return train_epoch(run, state, epoch)
 
-    monkeypatch.setattr(run_module._Run, "train_epoch", cut)
+    monkeypatch.setattr(loop_module, "train_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
         run(spec, tmp_path / "cut", resources)
     assert not (tmp_path / "cut/result.parquet").exists()
-    monkeypatch.setattr(run_module._Run, "train_epoch", train_epoch)
+    monkeypatch.setattr(loop_module, "train_epoch", train_epoch)
     row = run(spec, tmp_path / "cut", resources)
     assert row["attempts"] == 2
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Path) -> None:
-    spec = spec_of("c3la", epochs=200)
+    spec = spec_of("c3la", epochs=60)
     command = [
         sys.executable, "-m", "workflow_scripts.train", "--spec", spec.canonical, "--models", "tests/workflow/models.yaml",
         "--resources", str(resources), "--device", "cpu", "--fingerprint", "test",
@@ -120,16 +95,6 @@ def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path, resources: Pat
     assert_same(tmp_path / "whole", killed)
 
 
-def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path: Path) -> None:
-    from peft_lib.layers.delta_file import Snapshot
-    from peft_lib.training.checkpoint import Progress, save_checkpoint
-
-    header = {"method": "lora", "places": [], "scale": 1.0}
-    save_checkpoint(tmp_path / "c", header, {"current": Snapshot({}, {}, {}, 1)}, {}, Progress("mine", epoch=1))
-    assert load_checkpoint(tmp_path / "c", "mine") is not None
-    assert load_checkpoint(tmp_path / "c", "other") is None
-
-
 def test_chains_chain(tmp_path: Path, resources: Path) -> None:
     """Windows move by r, every closed link learnt something, and the selected weights are their sum."""
     run(spec_of("c3la", selection="last"), tmp_path, resources)
@@ -145,7 +110,7 @@ def test_only_the_adapters_optimizer_state_is_cleared(
 ) -> None:
     """At a reset the factors' Adam state goes, step counts included; the head's stays; the schedule goes on."""
     seen = []
-    clear = run_module.clear_state
+    clear = loop_module.clear_state
 
     def watch(optimizer: Any, adapter: Any, which: str) -> None:
         factors = list(adapter.factors().values())
@@ -156,7 +121,7 @@ def test_only_the_adapters_optimizer_state_is_cleared(
             (before, [p in optimizer.state for p in factors], [float(optimizer.state[p]["step"]) for p in head])
         )
 
-    monkeypatch.setattr(run_module, "clear_state", watch)
+    monkeypatch.setattr(loop_module, "clear_state", watch)
     spec = spec_of("c3la")
     run(spec, tmp_path, resources)
     assert len(seen) == 3
@@ -186,32 +151,19 @@ def test_divergence_is_a_result(tmp_path: Path, resources: Path) -> None:
     assert pq.read_table(tmp_path / "epochs.parquet").num_rows > 0 and (tmp_path / "delta.safetensors").exists()
 
 
-def test_out_of_memory_is_a_result_bound_to_the_device(
-    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Any, epoch: int) -> float:
-        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
-
-    monkeypatch.setattr(run_module._Run, "train_epoch", full)
-    row = run(spec_of("lora"), tmp_path, resources)
-    assert row["status"] == "out_of_memory" and "tried to allocate 20 GiB (on " in row["reason"]
+def test_unknown_files_of_a_catalog_entry_name_the_entry(tmp_path: Path, resources: Path) -> None:
+    spec = spec_of("lora")
+    inputs = inputs_for(spec, resources)
+    for name, entry, field in (("model", inputs.model, "backbone"), ("dataset", inputs.dataset, "loader")):
+        wrong = replace(inputs, **{name: entry.model_copy(update={field: "digts"})})
+        with pytest.raises(RunError, match=rf"'{entry.id}' of the catalog: Unknown .* 'digts'"):
+            train(spec, tmp_path, wrong, Execution(device="cpu"))
 
 
-def test_other_errors_stay_errors(tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Any, epoch: int) -> float:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(run_module._Run, "train_epoch", broken)
-    with pytest.raises(RuntimeError, match="a defect"):
-        run(spec_of("lora"), tmp_path, resources)
-    assert not (tmp_path / "result.parquet").exists()
-
-
-def test_a_second_writer_is_refused(tmp_path: Path, resources: Path) -> None:
-    from filelock import FileLock
-
-    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="another process"):
-        run(spec_of("lora"), tmp_path, resources)
+def test_every_metric_of_a_data_set_has_a_measure_and_a_direction() -> None:
+    metrics = set(get_args(DatasetEntry.model_fields["metric"].annotation))
+    assert metrics == set(MEASURES)
+    assert all(DATASET_METRICS[name].direction in ("higher", "lower") for name in metrics)
 
 
 def test_inputs_must_fit_the_spec(tmp_path: Path, resources: Path) -> None:
@@ -254,3 +206,18 @@ def test_kept_snapshots(tmp_path: Path, resources: Path) -> None:
     for keep, tags in (("selected", {"selected"}), ("both", {"selected", "final"}), ("none", set())):
         run(spec_of("cla", epochs=1), tmp_path / keep, resources, keep=keep)
         assert set(read_delta(tmp_path / keep / "delta.safetensors").snapshots) == tags
+
+
+def test_a_layer_that_the_model_goes_round_stops_the_run_before_its_first_step(
+    tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As timm's BEiT does it: the weight is used, the module is not called."""
+    from timm.layers import Attention
+
+    def around(self, x, *unused, **also_unused):
+        return self.proj(torch.nn.functional.linear(x, self.qkv.weight, self.qkv.bias)[..., : x.shape[-1]])
+
+    monkeypatch.setattr(Attention, "forward", around)
+    with pytest.raises(TargetError, match=r"adapted places get no gradient: blocks\.0\.attn\.qkv\[0:32\]"):
+        run(spec_of("cla"), tmp_path / "r", resources)
+    assert not (tmp_path / "r/result.parquet").exists()

@@ -1,12 +1,18 @@
 """Tiny models, and the cases of the property matrix: methods x executions x kinds of places, from the registry.
 
-Only the list of method ids is read from the code under test: what each method promises stands in `PROMISES`.
+What the paper's methods promise stands in `PROMISES`, written down independently of their files. Every other method is held
+to what its own description says: those of examples/methods, of tests/unit/methods, and plug-ins that somebody names in
+PEFT_LIB_PLUGINS (paths, separated as in PATH):
+
+    PEFT_LIB_PLUGINS=my_methods/mine.py python -m pytest tests/unit -k mine
 """
 
 import copy
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,8 +21,19 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from peft_lib.layers.adapter import Adapter, adapt
+from peft_lib.layers.factor_place import FactorPlace
+from peft_lib.layers.place import Place
 from peft_lib.methods.method import Method
-from peft_lib.methods.registry import available
+from peft_lib.methods.registry import available, get_method, load_plugin
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = (
+    *sorted((ROOT / "examples/methods").glob("*.py")),
+    *sorted((ROOT / "tests/unit/methods").glob("*.py")),
+    *(Path(p) for p in os.environ.get("PEFT_LIB_PLUGINS", "").split(os.pathsep) if p),
+)
+for plugin in PLUGINS:
+    load_plugin(plugin)
 
 RANK, ALPHA = 5, 7.0  # no power of two, and 5 divides no width below: nothing is right by luck
 SCALE = ALPHA / RANK
@@ -31,12 +48,16 @@ class Promise:
     """What PROTOCOL 6.1 says of a method: what trains, what A is at the start, whether it chains."""
 
     trains: str
-    start: Literal["gaussian", "first", "columns", "none"]
+    start: Literal["gaussian", "first", "columns", "none", "own", "tensors"]
     chains: bool = False
+    tensors: tuple[str, ...] = ()
+    """Names of trained tensors of a method that is none of the form W + s B A."""
+    selects: bool = False
+    """Of other methods than the paper's: `start` returns Columns."""
 
     @property
     def sparse(self) -> bool:
-        return self.start in ("first", "columns")
+        return self.selects or self.start in ("first", "columns")
 
 
 PROMISES = {
@@ -56,6 +77,18 @@ PROMISES = {
     "c_paca": Promise("P", "columns", chains=True),
 }
 
+
+def promise_of(method_id: str) -> Promise:
+    """The paper's methods by the table above, others by their own description."""
+    if method_id in PROMISES:
+        return PROMISES[method_id]
+    method = get_method(method_id)
+    if method.kind == "tensors":
+        return Promise("", "tensors", method.chains, tensors=method.trains)
+    start: Literal["none", "own"] = "none" if method.kind == "none" else "own"
+    return Promise("".join(method.trains), start, method.chains, selects=method.column_sparse)
+
+
 NO_FACTORS = "adapts no layer: there is nothing that an execution could compute in another way"
 DENSE_A = "A is a dense matrix: there are no columns to gather or to fold into W"
 EXCLUDED = {
@@ -64,6 +97,14 @@ EXCLUDED = {
         (method, execution): DENSE_A
         for method in ("lora", "lora_plus", "cola", "asym_lora", "rac_lora")
         for execution in ("gather", "inplace")
+    },
+    **{
+        (method, execution): "its own description says that it cannot run so"
+        for method in available()
+        if method not in PROMISES
+        for execution in EXECUTIONS
+        if execution not in get_method(method).executions(get_method(method).parse_options({}))
+        or promise_of(method).start == "none"
     },
 }
 """Combinations that the matrix leaves out, each with its reason. Those that adapt no layer run as 'default'."""
@@ -131,7 +172,7 @@ class Case:
 
     @property
     def promise(self) -> Promise:
-        return PROMISES[self.method]
+        return promise_of(self.method)
 
     def trial(self, **changes: Any) -> "Trial":
         return Trial(self.method, self.kind, **{"execution": self.execution, **changes})
@@ -190,19 +231,21 @@ class Trial:
 
 
 def factorless(method: str) -> bool:
-    return PROMISES[method].start == "none"
+    return promise_of(method).start == "none"
 
 
 CASES = tuple(
     Case(method, execution, kind)
     for method in available()
-    if method in PROMISES  # test_properties_coverage.py says so where one is not
     for execution in (("default",) if factorless(method) else EXECUTIONS)
     for kind in KINDS
     if (method, execution) not in EXCLUDED
 )
-FACTOR_CASES = tuple(c for c in CASES if not factorless(c.method))
+PLACE_CASES = tuple(c for c in CASES if not factorless(c.method))
+FACTOR_CASES = tuple(c for c in PLACE_CASES if not c.promise.tensors)
+TENSOR_CASES = tuple(c for c in PLACE_CASES if c.promise.tensors)
 CHAIN_CASES = tuple(c for c in CASES if c.promise.chains)
+FACTOR_CHAIN_CASES = tuple(c for c in CHAIN_CASES if not c.promise.tensors)
 SPARSE_CASES = tuple(c for c in CASES if c.promise.sparse)
 
 UNIT = torch.finfo(torch.float32).eps / 2
@@ -256,9 +299,30 @@ def selector_matrix(columns: Iterable[int], d_in: int) -> Tensor:
     return torch.eye(d_in)[list(columns)]
 
 
+def factor_place(trial: Trial, key: str) -> FactorPlace:
+    place = trial.adapter.places[key]
+    assert isinstance(place, FactorPlace)
+    return place
+
+
+def start_of(trial: Trial, key: str) -> Tensor:
+    """What the open link started from: A, or all tensors in a row."""
+    place = trial.adapter.places[key]
+    if isinstance(place, FactorPlace):
+        return a_matrix(trial, key)
+    return torch.cat([t.detach().flatten() for t in (*place.factors().values(), *place.frozen())])
+
+
+def parameter_names(trial: Trial, key: str) -> dict[str, str]:
+    """Factor or tensor of a place -> its parameter's name in the adapted model."""
+    place: Place = trial.adapter.places[key]
+    names = {id(p): n for n, p in trial.model.named_parameters()}
+    return {factor: names[id(p)] for factor, p in place.factors().items()}
+
+
 def a_matrix(trial: Trial, key: str) -> Tensor:
     """A (r, d_in) of the open link, whatever the execution keeps."""
-    place = trial.adapter.places[key]
+    place = factor_place(trial, key)
     if place.columns is not None:
         return selector_matrix(place.columns.tolist(), place.d_in)
     assert place.A is not None

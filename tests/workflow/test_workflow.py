@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from tests.workflow.repository import copy_repository, planned, planned_methods, snakemake, snakemake_process
+from workflow_scripts.errors import run
+from workflow_scripts.record_study import dumps
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -45,13 +47,17 @@ def restore(done: Path):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def study_with(folder: Path, name: str, **main: object) -> str:
-    """A variant of the tiny study with changes to its grid; returns its path."""
-    study = yaml.safe_load((folder / "tests/workflow/tiny.yaml").read_text())
+def study_with(folder: Path, name: str, top: dict[str, object] | None = None, **main: object) -> str:
+    """A variant of the tiny study with changes to its grid and to its top level; returns its path."""
+    study = {**yaml.safe_load((folder / "tests/workflow/tiny.yaml").read_text()), **(top or {})}
     study["grids"]["main"].update(main)
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(study))
+    path.write_text(yaml.safe_dump(study, allow_unicode=True))
     return path.name
+
+
+SHOWN = {"study": 1, "tables": 1, "report": 1}
+"""What shows a study anew, without training anything."""
 
 
 def test_the_study_ends_in_a_page_with_its_numbers(done: Path) -> None:
@@ -95,12 +101,49 @@ def test_editing_shared_code_reruns_all(done: Path, restore) -> None:
 def test_formatting_and_touching_rerun_nothing(done: Path, restore) -> None:
     path = restore("peft_lib/methods/c3la.py")
     path.write_text("# a comment\n" + path.read_text().replace("    return window(", "    return window (  "))
-    edit(restore("peft_lib/training/run.py"), "import json\n", "import json  # noqa\n\n")
+    edit(restore("peft_lib/training/run.py"), "from pathlib import Path\n", "from pathlib import Path  # noqa\n\n")
     for name in ("peft_lib/methods/lora.py", "workflow_scripts/train.py", "rules/training.smk", "Snakefile"):
         os.utime(restore(name))
     for found in (done / "resources").rglob("*"):  # ancient(): prepared data and weights are known by their hash
         os.utime(found)
     assert planned(done) == {}
+
+
+HOW = {"device": "auto", "processes": 2, "micro_batch": 8, "deterministic": False, "keep": "both", "execution": "dense"}
+
+
+@pytest.mark.parametrize("changes", [{name: value} for name, value in HOW.items()] + [HOW])
+def test_how_runs_are_executed_reruns_no_run(done: Path, changes: dict) -> None:
+    assert planned(done, study=study_with(done, "how", changes)) == SHOWN
+
+
+def test_threads_are_part_of_the_numbers(done: Path) -> None:
+    assert planned(done, study=study_with(done, "threads", {"threads": 2})) == {"pretrain": 1, "train": 3, **SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "rerun"),
+    [
+        ("peft_lib/methods/c3la.py", 'html="c<sup>3</sup>LA"', 'html="C<sup>3</sup>LA"', []),
+        ("tests/workflow/models.yaml", "name: ViT (test)", "name: ViT", []),
+        ("peft_lib/study/quantities.py", '"accuracy", "test_metric", "%"', '"accuracy", "test_metric", "percent"', []),
+        ("tests/workflow/models.yaml", "rows: [64, 96]", "rows: [32, 64]", ["c3la", "lora"]),
+    ],
+)
+def test_what_is_shown_and_what_is_computed(done: Path, restore, name: str, old: str, new: str, rerun: list) -> None:
+    edit(restore(name), old, new)
+    jobs = planned(done)
+    assert jobs.pop("tables") == jobs.pop("report") == 1 and jobs == ({"train": len(rerun)} if rerun else {})
+    assert planned_methods(done) == rerun
+
+
+def test_a_catalog_may_move(done: Path) -> None:
+    """Catalogs count by what they say; their path may have blanks and braces."""
+    (done / "my {catalogs} 1").mkdir(exist_ok=True)
+    for name in ("tests/workflow/models.yaml", "config/datasets.yaml"):
+        (done / "my {catalogs} 1" / Path(name).name).write_text((done / name).read_text())
+    catalogs = {name: f"my {{catalogs}} 1/{name}.yaml" for name in ("models", "datasets")}
+    assert planned(done, study=study_with(done, "moved", {"catalogs": catalogs})) == SHOWN
 
 
 def test_changing_a_template_only_renders(done: Path, restore) -> None:
@@ -135,7 +178,7 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"defaults": {"lr": -1}}, ["defaults.lr", "a number above 0"]),
+        ({"defaults": {"lr": -1}}, ["defaults.lr", "above 0"]),
         (
             {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
             ["did you mean cla"],
@@ -152,8 +195,142 @@ def test_bad_configuration_is_refused_before_any_job(done: Path, changes: dict, 
     assert all(text in output for text in expected)
 
 
+def test_refusals_are_the_message_alone(done: Path) -> None:
+    """No lines of Snakemake's stack, whatever it was asked to do, and also for files that Snakemake itself cannot read."""
+    (done / "negative.yaml").write_text("defaults: {lr: -1}\n")
+    (done / "utf16.yaml").write_bytes("id: tiny\n".encode("utf-16"))
+    for arguments, message in (
+        (("-n", "--configfile", "tests/workflow/tiny.yaml", "negative.yaml"), "- defaults.lr (negative.yaml:1): -1\n"),
+        (("--lint", "--configfile", "tests/workflow/tiny.yaml", "--config", "seeds=[1]"), "- seeds (command line): "),
+        (("--configfile", "nowhere.yaml"), "nowhere.yaml: 1 problem, nothing was run\n"),
+        (("--configfile", "utf16.yaml"), "utf16.yaml: 1 problem, nothing was run\n"),
+    ):
+        failed = snakemake_process(done, *arguments)
+        lines = failed.stderr.splitlines(keepends=True)
+        start = next(i for i, line in enumerate(lines) if "nothing was run" in line)
+        assert failed.returncode == 1 and message in "".join(lines[start:])
+        assert all(line.startswith("Using workflow specific profile") for line in lines[:start])
+        assert not [line for line in lines if "Error" in line or "Traceback" in line or line.startswith("  File")]
+
+
+def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    del study["id"]
+    (done / "anonymous.yaml").write_text(yaml.safe_dump(study))
+    failed = snakemake_process(done, "-n", "--configfile", "anonymous.yaml")
+    assert failed.returncode == 1 and "- id (anonymous.yaml" in failed.stderr and "quickstart" not in failed.stderr
+
+
+def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None:
+    study = study_with(done, "bare", {"id": "bare", "artefacts": [], "rules": []}, methods=["lora", "cla"])
+    assert planned(done, study=study) == {"train": 1} and planned_methods(done, study=study) == ["cla"]
+
+
+TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
+
+
+def test_any_text_reaches_the_record_of_the_study(done: Path) -> None:
+    study = study_with(
+        done, "texts", {"title": TITLE, "question": "{wildcards.x}?", "id": "texts"}, set={"min_lr": 1e-05}
+    )
+    snakemake(done, "--until", "study", study=study)
+    recorded = (done / "results/tables/texts/study.json").read_text(encoding="utf-8")
+    assert "\U0001f389" in recorded
+    meant = yaml.safe_load((done / study).read_text())
+    assert json.loads(recorded) == yaml.safe_load(recorded) == meant and isinstance(
+        meant["grids"]["main"]["set"]["min_lr"], float
+    )
+
+
+def test_a_recorded_study_is_json_and_yaml() -> None:
+    values = {"a": [1e-05, -2e20, 0.5, 3, True, None], "b": "\x85\u2028\x7f\ufeff\n\\ '\" \U0001f389", "1e5": {}}
+    assert json.loads(dumps(values)) == yaml.safe_load(dumps(values)) == values
+
+
+def test_the_workflow_runs_from_elsewhere_unactivated(done: Path, tmp_path: Path) -> None:
+    """Started in another folder, with nothing but the system on PATH: the preparation of data runs as a job."""
+    folder = tmp_path / "{x} y"
+    folder.mkdir()
+    command = [sys.executable, "-m", "snakemake", "-s", str(done / "Snakefile"), "--cores", "1", "--until", "prepare"]
+    command += ["--configfile", str(done / "tests/workflow/tiny.yaml")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "PATH": "/usr/bin:/bin"
+    }
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    made = folder / "resources/prepared/digits/vit_tiny_test-16/data.parquet"
+    assert pq.read_table(made).equals(pq.read_table(done / made.relative_to(folder)))
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "extra", "resources"),
+    [
+        ("cpu", "0,1", [], None),
+        ("auto", "", [], None),
+        ("auto", "0", [], "gpu=1"),
+        ("cuda", "0,1", [], "gpu=1"),
+        ("cuda", "0,1", ["processes"], "gpu=2"),
+    ],
+)
+def test_runs_ask_for_devices_and_processors(
+    done: Path, restore, monkeypatch: pytest.MonkeyPatch, device: str, visible: str, extra: list, resources: str | None
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    path = restore("rules/training.smk")  # Snakemake lists the resources of jobs without a message of their own
+    head, _, tail = path.read_text().partition("    message:\n")
+    path.write_text(head + tail.partition("\n")[2])
+    changes = {"device": device, "threads": 2, **dict.fromkeys(extra, 2)}
+    output = snakemake(done, "-n", "--cores", "16", study=study_with(done, "devices", changes))
+    jobs = [line.split(", ") for line in output.splitlines() if "resources:" in line and "runtime=120" in line]
+    assert len(jobs) == 3
+    for job in jobs:
+        assert [item for item in job if item.startswith("gpu=")] == ([resources] if resources else [])
+        assert f"cpus_per_task={4 if extra else 2}" in job and not any("gres" in item for item in job)
+
+
+def test_a_log_keeps_every_attempt(done: Path) -> None:
+    logs = sorted((done / "results/runs").rglob("log.txt"))
+    before = {log: log.read_text() for log in logs}
+    lora = next(log for log in logs if "/lora/" in str(log))
+    snakemake(done, "--forcerun", str(lora.with_name("result.parquet").relative_to(done)), "--until", "train")
+    assert lora.read_text().startswith(before.pop(lora)) and lora.read_text().count("--- ") == 2
+    assert all(log.read_text() == text for log, text in before.items())
+    assert lora.with_name("log.link").read_text() == lora.read_text()  # what Snakemake shows of a failed job
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["tables", "--config", "bad.yaml", "--out-dir", "tables"], "- colour (bad.yaml:"),
+        (["report", "--config", "nowhere.yaml", "--tables", "tables", "--out", "out"], "the file must exist"),
+        (["report", "--config", "config.yaml", "--tables", "nowhere", "--out", "out"], "file not found: nowhere/"),
+        (["fetch_asset", "--model", "vit_digit", "--catalog", "config/models.yaml", "--out", "out"], "vit_digits"),
+        (["train", "--spec", "{}"], "- --spec"),
+        (["train", "--study", "config.yaml", "--run", "none"], "it fits 0 of"),
+    ],
+)
+def test_commands_say_what_is_wrong_with_their_input(done: Path, command: list[str], message: str) -> None:
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    (done / "bad.yaml").write_text(yaml.safe_dump({**study, "colour": 1}))
+    failed = subprocess.run(
+        [sys.executable, "-m", f"workflow_scripts.{command[0]}", *command[1:]],
+        cwd=done, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert failed.returncode == 2 and message in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_faults_of_the_program_keep_their_traceback() -> None:
+    def fault() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        run(fault)
+    with pytest.raises(OSError, match="full"):
+        run(lambda: (_ for _ in ()).throw(OSError("disk full")))
+
+
 def test_command_line_overrides_reach_the_plan(done: Path) -> None:
-    assert planned(done, "--config", "title=Another title") == {"study": 1, "tables": 1, "report": 1}
+    assert planned(done, "--config", "title=Another title") == SHOWN
 
 
 def test_specs_on_disk_are_the_plans(done: Path) -> None:

@@ -12,10 +12,11 @@ from peft_lib.results.collect import FAILURES
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statistics import summarise
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import quantity
+from peft_lib.study.quantities import Quantity, quantity
 from peft_lib.study.schema import Artefact
 from peft_lib.study.spec import RunSpec
 
+SINGLE = "single seed: no spread"
 STATUS_WORDS = {"out_of_memory": "out of memory"}
 
 
@@ -53,15 +54,15 @@ class Context:
     def groups(self) -> list[Group]:
         """Groups in the order of the study: tasks, then varied settings, then methods."""
         grid = self.plan.study.grids[self.artefact.grid]
-        found: dict[tuple, dict[str, None]] = {}
+        run_ids: dict[tuple, dict[str, None]] = {}
         for p in self.plan.points[self.artefact.grid]:
-            found.setdefault((p.model, p.dataset, tuple(p.varied.items()), p.method), {})[p.run_id] = None
+            run_ids.setdefault((p.model, p.dataset, tuple(p.varied.items()), p.method), {})[p.run_id] = None
         tasks = {tuple(task.split("/")): place for place, task in enumerate(grid.tasks)}
         methods = {method: place for place, method in enumerate(grid.methods)}
-        varied = {key[2]: None for key in found}
+        varied = {key[2]: None for key in run_ids}
         order = {key: place for place, key in enumerate(varied)}
-        ranked = sorted(found.items(), key=lambda item: (tasks[item[0][:2]], order[item[0][2]], methods[item[0][3]]))
-        return [Group(model, dataset, method, values, tuple(ids)) for (model, dataset, values, method), ids in ranked]
+        ordered = sorted(run_ids.items(), key=lambda item: (tasks[item[0][:2]], order[item[0][2]], methods[item[0][3]]))
+        return [Group(model, dataset, method, values, tuple(ids)) for (model, dataset, values, method), ids in ordered]
 
     def rows(self) -> Iterator[list[Group]]:
         """Groups that share a row: same task and varied settings, one per method."""
@@ -81,12 +82,15 @@ class Context:
         return Cell(
             artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
             method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
-            **_measured(rows, what.column, what.scale), **place,
+            **_measured(rows, what), **place,
         )  # fmt: skip
 
     def printed(self, group: Group, **keys: Any) -> Value | None:
-        """The paper's value for a group; settings that the reference file keys by are read from the spec."""
-        if self.published is None:
+        """The paper's value for a group; settings that the reference file keys by are read from the spec.
+
+        None where the grid varies a setting that the file does not key by: its value is for one of them, unknown which.
+        """
+        if self.published is None or any(setting not in self.published.keys for setting, _ in group.varied):
             return None
         spec = self.spec(group)
         settings = {k: getattr(spec, k) for k in ("rank", "alpha", "lr", "chain_period")}
@@ -94,20 +98,19 @@ class Context:
         return self.published.find(**{**settings, **given, **keys})
 
 
-def _measured(rows: pd.DataFrame, column: str, scale: float) -> dict[str, Any]:
+def _measured(rows: pd.DataFrame, what: Quantity) -> dict[str, Any]:
     """Value, spread, counts, status and reason of runs that belong together. Stale ones count if all are stale."""
-    planned = len(rows)
+    planned, column = len(rows), what.column
     fresh = rows[rows["status"] == "ok"]
     stale = rows[(rows["status"] == "stale") & rows[column].notna()]
     use = stale if fresh.empty and len(stale) == planned else fresh[fresh[column].notna()]
-    spread = summarise(float(v) * scale for v in use[column])
+    spread = summarise((float(v) * what.scale for v in use[column]), what.low, what.high)
     status, reason = _status(rows, fresh, column)
     if spread.n == 1 and not reason:
-        reason = "single seed: no spread"
+        reason = SINGLE
     return {
         "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": planned, "low": spread.low,
-        "high": spread.high,
-        "status": status, "reason": reason,
+        "high": spread.high, "values": spread.values, "status": status, "reason": reason,
     }  # fmt: skip
 
 
@@ -118,9 +121,9 @@ def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, 
             return "ok", None
         status = "not_available" if absent == len(rows) else "partial"
         return status, f"{absent} of {len(rows)} runs did not record {column}"
-    found = {s: rows[rows["status"] == s] for s in FAILURES if (rows["status"] == s).any()}
+    failed = {s: rows[rows["status"] == s] for s in FAILURES if (rows["status"] == s).any()}
     texts = []
-    for status, part in found.items():
+    for status, part in failed.items():
         why = "; ".join(dict.fromkeys(str(r) for r in part["reason"] if r))
         seeds = ", ".join(str(s) for s in part["seed"])
         texts.append(
@@ -128,7 +131,7 @@ def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, 
         )
     if not fresh.empty:
         return "partial", f"{len(fresh)} of {len(rows)} runs; " + "; ".join(texts)
-    return next(iter(found)), "; ".join(texts)
+    return next(iter(failed)), "; ".join(texts)
 
 
 def number(value: Any) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from peft_lib.names import first_line
 from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.artefacts.methods import majority
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import read_epochs
 from peft_lib.results.statistics import summarise
-from peft_lib.study.quantities import quantity
+from peft_lib.study.quantities import Quantity, quantity
 
 
 def build(context: Context) -> list[Cell]:
@@ -22,7 +23,8 @@ def build(context: Context) -> list[Cell]:
         metric = context.plan.datasets[row[0].dataset].metric
         for group in row:
             epochs, problems = _read(context, group)
-            pattern = replace(context.cell(group, "test_metric", row=""), value=None, sd=None, low=None, high=None)
+            blank: dict[str, Any] = {"value": None, "sd": None, "low": None, "high": None, "values": ()}
+            pattern = replace(context.cell(group, "test_metric", row=""), **blank)
             if problems:
                 cells.append(
                     replace(pattern, panel="validation/loss", status="unreadable", reason="; ".join(problems), n=0)
@@ -36,32 +38,35 @@ def build(context: Context) -> list[Cell]:
                         pattern, panel=f"{split}/{name}", metric=str(name), unit=shown.unit, direction=shown.direction,
                         digits=shown.digits,
                     )  # fmt: skip
-                    cells += _points(curve, part, shown.scale)
+                    cells += _points(curve, part, shown)
         cells.append(replace(majority(context, row), panel=f"validation/{metric}", metric=metric))
     return cells
 
 
 def _read(context: Context, group: Group) -> tuple[pd.DataFrame, list[str]]:
     """Epochs of the group's good runs, and what could not be read."""
-    found, problems = [pd.DataFrame(columns=["epoch", "step", "split", "metric", "value", "run"])], []
+    tables, problems = [], []
     for run_id in group.run_ids:
         row = context.runs.loc[run_id]
         if row["status"] == "ok":
             try:
-                found.append(read_epochs(context.results / "runs" / row["folder"]).assign(run=run_id))
+                tables.append(read_epochs(context.results / "runs" / row["folder"]).assign(run=run_id))
             except (OSError, pa.ArrowException) as error:
-                problems.append(f"epochs.parquet of {run_id}: {str(error).splitlines()[0]}")
-    return (pd.concat(found[1:]) if len(found) > 1 else found[0]), problems
+                problems.append(f"epochs.parquet of {run_id}: {first_line(error)}")
+    empty = pd.DataFrame(columns=["epoch", "step", "split", "metric", "value", "run"])
+    return (pd.concat(tables) if tables else empty), problems
 
 
-def _points(curve: Cell, part: pd.DataFrame, scale: float) -> list[Cell]:
+def _points(curve: Cell, part: pd.DataFrame, what: Quantity) -> list[Cell]:
     points = []
     by_epoch: dict[int, list[float]] = {}
     for epoch, value in zip(part["epoch"], part["value"], strict=True):
         if value is not None and math.isfinite(value):
-            by_epoch.setdefault(int(epoch), []).append(float(value) * scale)
+            by_epoch.setdefault(int(epoch), []).append(float(value) * what.scale)
     for epoch, values in sorted(by_epoch.items()):
-        s = summarise(values)
-        spread: dict[str, Any] = {"value": s.mean, "sd": s.sd, "n": s.n, "low": s.low, "high": s.high}
+        s = summarise(values, what.low, what.high)
+        spread: dict[str, Any] = {
+            "value": s.mean, "sd": s.sd, "n": s.n, "low": s.low, "high": s.high, "values": s.values,
+        }  # fmt: skip
         points.append(replace(curve, row=str(epoch), **spread))
     return points

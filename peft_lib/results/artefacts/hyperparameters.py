@@ -11,7 +11,6 @@ SETTINGS = (
     "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count",
     "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "options",
 )  # fmt: skip
-LR_GROUPS = {"fft": "FFT", "lora": "A and B train", "asym": "B alone trains, or the head"}
 SOURCES = {"defaults": "the study's defaults", "grid": "the grid", "varied": "varied by a grid"}
 
 
@@ -49,8 +48,8 @@ def _cell(context: Context, part: list[Group], users: list[Group], setting: str,
     printed = None
     if context.published:
         for group in ("all", "chains", get_method(first.method).lr_group):
-            found = context.published.find(model=first.model, dataset=first.dataset, setting=setting, group=group)
-            printed = printed or found
+            keys = {"model": first.model, "dataset": first.dataset, "setting": setting, "group": group}
+            printed = printed or context.published.find(**keys)
     return Cell(
         artefact=context.artefact.id, kind=context.artefact.kind, panel="", model=first.model, dataset=first.dataset,
         row=_who(part, users), column=setting, metric=setting, text=text, source=source,
@@ -60,16 +59,32 @@ def _cell(context: Context, part: list[Group], users: list[Group], setting: str,
 
 
 def _who(part: list[Group], users: list[Group]) -> str:
-    """Which methods a value is for: everyone who uses the setting, a learning rate group, or names."""
-    mine, everyone = {g.method for g in part}, {g.method for g in users}
-    if mine == everyone:
+    """Which methods a value is for: everyone who uses the setting, a learning-rate group, all but one, or names."""
+    mine, everyone = (list(dict.fromkeys(g.method for g in groups)) for groups in (part, users))
+    if len(mine) == len(everyone):
         return ""
-    for key, label in LR_GROUPS.items():
-        if mine == {m for m in everyone if get_method(m).lr_group == key}:
-            return label
-    if mine == {m for m in everyone if get_method(m).lr_group != "fft"}:
-        return "all but FFT"
-    return ", ".join(get_method(m).name for m in dict.fromkeys(g.method for g in part))
+    groups: dict[str, list[str]] = {}
+    for method in everyone:
+        groups.setdefault(get_method(method).lr_group, []).append(method)
+    labels = {name: _label(members) for name, members in groups.items()}
+    for name, members in groups.items():
+        if members == mine and len(mine) > 1 and labels[name]:
+            alone = list(labels.values()).count(labels[name]) == 1
+            return labels[name] if alone else f"{name} ({_names(mine)})"
+    others = [m for m in everyone if m not in mine]
+    return f"all but {_names(others)}" if len(others) == 1 and len(mine) > 2 else _names(mine)
+
+
+def _label(members: list[str]) -> str:
+    """What the methods of a learning-rate group have in common, in the words of Table 7; empty if it has none."""
+    trained = {factor for method in members for factor in get_method(method).trains}
+    if trained == {"A", "B"}:
+        return "A and B train"
+    return "B alone trains, or the head" if trained <= {"B", "P"} else ""
+
+
+def _names(methods: list[str]) -> str:
+    return ", ".join(get_method(m).name for m in methods)
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,9 @@
-"""What a row says about its cells: the best three, sparse methods' change against the best, difference to the paper."""
+"""What a row says about its cells: the best three, sparse methods' change against the best, difference to the paper.
 
+Only complete cells take part in a comparison: every planned run is there, fresh, and good.
+"""
+
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -8,23 +12,44 @@ from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import Value
 
+ROUNDING_DIGITS = 6
+"""Decimals beyond the printed ones that still count: what differs less is the rounding of a mean, and is a tie."""
+
 
 def goodness(cell: Cell) -> float:
-    """Larger for better cells; without a direction the nearest to zero is best, as the paper marks gaps."""
-    return {"higher": cell.number, "lower": -cell.number}.get(cell.direction, -abs(cell.number))
+    """Larger for better cells, equal for ties; without a direction the nearest to zero is best, as the paper marks gaps."""
+    value = round(cell.number, cell.digits + ROUNDING_DIGITS)
+    return {"higher": value, "lower": -value}.get(cell.direction, -abs(value))
+
+
+def best_of(cells: Iterable[Cell]) -> list[Cell]:
+    """The complete cells that share the first place; none if no cell is complete."""
+    complete = [c for c in cells if c.complete]
+    top = max(map(goodness, complete), default=None)
+    return [c for c in complete if goodness(c) == top]
 
 
 def rank(cells: list[Cell], highlight: int) -> list[Cell]:
-    """Marks the best `highlight` cells of one row. Failed and stale cells take no part.
+    """Marks the best `highlight` cells of one row, and ties among them.
 
-    Equal values share a place; a place shared by more cells than there are marks left is not given, so that a row in
-    which ten methods tie for second has one mark.
+    Equal values share a place, and the places that they use up are not given again: 1, 1, 3. The first place is given
+    to all who share it, however many, unless every complete cell of the row does; a later place that more cells share
+    than there are marks left is not given, so that a row in which ten methods tie for second has one mark.
     """
-    values = sorted((goodness(c) for c in cells if c.trusted), reverse=True)
-    places = {
-        value: values.index(value) + 1 for value in values if values.index(value) + values.count(value) <= highlight
-    }
-    return [replace(c, rank_in_row=places.get(goodness(c)) if c.trusted else None) for c in cells]
+    shared = Counter(goodness(c) for c in cells if c.complete)
+    places: dict[float, int] = {}
+    taken = 0
+    for value, count in sorted(shared.items(), reverse=True):
+        first = taken == 0 and (len(shared) > 1 or count == 1)
+        if taken < highlight and (first or 0 < taken <= highlight - count):
+            places[value] = taken + 1
+        taken += count
+    return [_placed(c, places, shared) for c in cells]
+
+
+def _placed(cell: Cell, places: dict[float, int], shared: Counter[float]) -> Cell:
+    place = places.get(goodness(cell)) if cell.complete else None
+    return replace(cell, rank_in_row=place, tied=place is not None and shared[goodness(cell)] > 1)
 
 
 def change_against_best(cells: list[Cell]) -> list[Cell]:
@@ -32,16 +57,13 @@ def change_against_best(cells: list[Cell]) -> list[Cell]:
 
     The best itself carries none, as in the paper's Table 2.
     """
-    trusted = [c for c in cells if c.trusted]
-    if not trusted:
-        return cells
-    best = max(trusted, key=goodness)
-    return [_changed(c, best) for c in cells]
+    best = best_of(cells)
+    return [_changed(c, best[0]) for c in cells] if best else cells
 
 
 def _changed(cell: Cell, best: Cell) -> Cell:
     sparse = cell.method is not None and get_method(cell.method).sparse
-    if not (sparse and cell.trusted and best.value) or goodness(cell) == goodness(best):
+    if not (sparse and cell.complete and best.value) or goodness(cell) == goodness(best):
         return cell
     return replace(cell, change_vs_best=100 * (cell.number - best.number) / best.number)
 
@@ -50,22 +72,35 @@ def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
     """The cell with the paper's number and the difference of `value` to it."""
     if printed is None or printed.number is None:
         return cell
-    difference = value - printed.number if value is not None and cell.trusted else None
+    difference = value - printed.number if value is not None and cell.measured else None
     return replace(cell, published=printed.number, difference=difference, caveat=printed.caveat)
+
+
+def reference_value(cells: Iterable[Cell], method: str) -> float | None:
+    """What ratios of a row divide by: the method's mean if all its planned runs are good, and it is not zero."""
+    return next((c.value for c in cells if c.method == method and c.complete and c.value), None)
 
 
 def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
     """Each cell divided by the reference method's mean: a ratio of means as in Table 17, without an interval."""
     cells = list(cells)
     base = next((c for c in cells if c.method == reference), None)
-    return [_divided(c, base, reference) for c in cells]
+    divisor = reference_value(cells, reference)
+    return [_divided(c, divisor, _why_not(base, reference)) for c in cells]
 
 
-def _divided(cell: Cell, base: Cell | None, reference: str) -> Cell:
-    plain: dict[str, Any] = {"unit": "", "sd": None, "low": None, "high": None, "digits": 2}
-    if base is None or not base.trusted or not base.value:
-        reason = f"no value of {reference} to divide by"
-        return replace(cell, value=None, status="not_available", reason=reason, **plain)
-    if cell.value is None:
-        return replace(cell, **plain)
-    return replace(cell, value=cell.value / base.value, **plain)
+def _divided(cell: Cell, divisor: float | None, why_not: str) -> Cell:
+    plain: dict[str, Any] = {"unit": "", "sd": None, "low": None, "high": None, "values": (), "digits": 2}
+    if cell.value is not None and not cell.measured:
+        return replace(cell, value=None, n=0, **plain)
+    if divisor is None:
+        return replace(cell, value=None, status="not_available", reason=why_not, **plain)
+    return replace(cell, value=None if cell.value is None else cell.value / divisor, **plain)
+
+
+def _why_not(base: Cell | None, reference: str) -> str:
+    """Why there is no ratio to the reference method."""
+    if base is not None and base.value is not None and not base.complete:
+        return f"no ratio to {reference}, which has no value from all its planned runs: {base.reason}"
+    zero = " but zero" if base is not None and base.value == 0 else ""
+    return f"no value of {reference}{zero} to divide by"

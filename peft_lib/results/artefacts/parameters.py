@@ -5,11 +5,11 @@ they stand for, as in the paper.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from peft_lib.methods.method import total_count
 from peft_lib.methods.registry import get_method
 from peft_lib.results.artefacts import marks
-from peft_lib.results.artefacts.context import Context
+from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.cells import Cell
 from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
@@ -37,8 +37,9 @@ def counts(spec: RunSpec, plan: Plan) -> Counts:
     if not method.has_factors:
         return Counts(head, entry.parameters + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
-    factors = sum(spec.rank * (d_in + d_out) * n for d_in, d_out, n in shapes)
-    return Counts(total_count(method, shapes, spec.rank) + head, entry.parameters + head + factors)
+    return Counts(
+        method.trained_size(shapes, spec.rank) + head, entry.parameters + head + method.counted_size(shapes, spec.rank)
+    )
 
 
 def build(context: Context) -> list[Cell]:
@@ -57,18 +58,33 @@ def build(context: Context) -> list[Cell]:
     return cells
 
 
-def _checked(context: Context, group, by_formula: Counts) -> Cell:
+def _checked(context: Context, group: Group, by_formula: Counts) -> Cell:
     """The counted value, or the formula's where no run has counted yet, and a mismatch said loudly."""
-    cell = replace(
-        context.cell(group, "trainable_parameters"), expected=by_formula.trainable, sd=None, low=None, high=None
-    )
-    rows = context.runs.loc[list(group.run_ids)]
-    found = sorted({int(v) for v in rows.loc[rows["status"] == "ok", "trainable_parameters"].dropna()})
-    if found and found != [by_formula.trainable]:
-        counted = " and ".join(f"{v:,}" for v in found)
-        return replace(
-            cell, status="mismatch", reason=f"runs counted {counted}, the formula says {by_formula.trainable:,}"
-        )
-    if not found:
+    blank: dict[str, Any] = {"sd": None, "low": None, "high": None, "values": ()}
+    cell = replace(context.cell(group, "trainable_parameters"), expected=by_formula.trainable, **blank)
+    counted = _counted(context, group)
+    if reason := _contradiction(counted, by_formula):
+        return replace(cell, status="mismatch", reason=reason)
+    if not counted:
         return replace(cell, value=by_formula.trainable, reason=f"by formula, not yet counted by a run ({cell.reason})")
     return replace(cell, value=by_formula.trainable, reason=cell.reason if cell.status != "ok" else None)
+
+
+def checked_against_formula(context: Context, group: Group, cell: Cell) -> Cell:
+    """A cell of counted parameters, as a mismatch if the formula says otherwise."""
+    reason = _contradiction(_counted(context, group), counts(context.spec(group), context.plan))
+    return replace(cell, status="mismatch", reason=reason) if reason else cell
+
+
+def _counted(context: Context, group: Group) -> list[int]:
+    """The different numbers of trainable parameters that the group's good runs counted."""
+    rows = context.runs.loc[list(group.run_ids)]
+    return sorted({int(v) for v in rows.loc[rows["status"] == "ok", "trainable_parameters"].dropna()})
+
+
+def _contradiction(counted: list[int], by_formula: Counts) -> str | None:
+    """In words how the runs' counts differ from the formula; None if they agree or there are none."""
+    if not counted or counted == [by_formula.trainable]:
+        return None
+    shown = " and ".join(f"{v:,}" for v in counted)
+    return f"runs counted {shown}, the formula says {by_formula.trainable:,}"

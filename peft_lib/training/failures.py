@@ -1,0 +1,22 @@
+"""Ends of a run that are results: it diverged, or there was not enough memory."""
+
+import errno
+
+import torch
+
+SIGNS = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
+"""In plain RuntimeErrors of CUDA ('CUDA error: out of memory'), cuBLAS and cuDNN, and torch's CPU allocator."""
+
+
+class Diverged(Exception):
+    """The loss is no longer finite."""
+
+
+def out_of_memory_reason(error: BaseException) -> str | None:
+    """First line of the error, if it says that memory ran out; None for any other error."""
+    short = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    )
+    if short or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)):
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
