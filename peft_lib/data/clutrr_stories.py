@@ -8,6 +8,10 @@ An encoder reads the pair (story without the brackets, "Anna, Walter"): brackets
 Classes, their integers and the other columns are those of the public CLUTRR (18 relations). The sentences are ours: no
 text of the public data set is used, and accuracies are not comparable with it. Splits share no first name. Class counts
 are equal, every prefix of a split is balanced too, and inside a class the two-hop chains take turns.
+
+With the option `style: short` every sentence is a few words long and no detail is told, which halves the tokens:
+
+    Anna called her mother Ruth. Ruth's brother is Walter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -86,6 +90,20 @@ TEMPLATES = (
     "{y}, {x}'s {r}, brought a cake to the party.",
     "The {r} of {x} is {y}.",
 )
+SHORT_TEMPLATES = (
+    "{x} called {his} {r} {y}.",
+    "{x} met {his} {r} {y}.",
+    "{x} visited {his} {r}, {y}.",
+    "{x} wrote to {his} {r} {y}.",
+    "{x} thanked {his} {r}, {y}.",
+    "{x} cooks with {his} {r} {y}.",
+    "{x} saw {y}, {his} {r}.",
+    "{x}'s {r} is {y}.",
+    "{x}'s {r} is called {y}.",
+    "{y} is {x}'s {r}.",
+    "{y}, {x}'s {r}, laughed.",
+    "The {r} of {x} is {y}.",
+)
 # Says nothing about the family.
 DETAILS = (
     "It rained all evening.",
@@ -97,6 +115,8 @@ DETAILS = (
 )
 SWAP_SHARE = 0.10  # share of stories whose second sentence comes first
 DETAIL_SHARE = 0.15  # share of stories with a detail
+# style -> sentences, share of stories with a detail
+STYLES = {"long": (TEMPLATES, DETAIL_SHARE), "short": (SHORT_TEMPLATES, 0.0)}
 
 # split -> men, women
 NAMES = {
@@ -156,16 +176,22 @@ def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
     """The stories of all splits: id, split, label, text, text_pair, and the public CLUTRR's columns.
 
     Args:
-        options: rows per split as `train`, `validation`, `test` (each a multiple of 18), and `seed` of the data.
+        options: rows per split as `train`, `validation`, `test` (each a multiple of 18), `seed` of the data, and
+            `style` of the sentences ("long" if left out, or "short").
 
     Raises:
-        ValueError: for a missing or unknown option, or a size that is not a multiple of the number of classes.
+        ValueError: for a missing or unknown option, a size that is not a multiple of the number of classes, or an
+            unknown style.
     """
     expected = {*SPLITS, "seed"}
-    if set(options) != expected:
+    if set(options) - {"style"} != expected:
         raise ValueError(
-            f"clutrr_stories options {sorted(options)}: give exactly {sorted(expected)} in the data set's catalog entry"
+            f"clutrr_stories options {sorted(options)}: give exactly {sorted(expected)}, and `style` if you like, in "
+            "the data set's catalog entry"
         )
+    style = str(options.get("style", "long"))
+    if style not in STYLES:
+        raise ValueError(f"clutrr_stories option style={style!r}: must be one of {', '.join(STYLES)}")
     records = []
     for split_name in SPLITS:
         size = options[split_name]
@@ -178,7 +204,7 @@ def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
         for block in range(size // len(LABELS)):
             for place, label in enumerate(draws.order(len(LABELS))):
                 identity = f"clutrr-{split_name}-{block * len(LABELS) + place:05d}"
-                records.append(_record(draws, identity, split_name, label, block))
+                records.append(_record(draws, identity, split_name, label, block, style))
     table = pa.Table.from_pylist(records)
     return table.set_column(table.column_names.index("label"), "label", table["label"].cast(pa.int32()))
 
@@ -188,7 +214,7 @@ def split(column: Sequence[str], labels: np.ndarray, split_seed: int) -> dict[st
     return fixed_splits(column)
 
 
-def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int) -> dict[str, str | int]:
+def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int, style: str) -> dict[str, str | int]:
     """One row; `turn` counts the rows of this class so far and picks the chain, so that the chains take turns."""
     options = chains(LABELS[label])
     first, second = options[turn % len(options)]
@@ -201,14 +227,15 @@ def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int
         names.append(draws.pick([name for name in NAMES[split_name][gender].split() if name not in names]))
     people = list(zip(names, genders, strict=True))
 
+    templates, detail_share = STYLES[style]
     sentences = [
-        _sentence(draws, people[0], people[1], first),
-        _sentence(draws, people[1], people[2], second),
+        _sentence(draws, templates, people[0], people[1], first),
+        _sentence(draws, templates, people[1], people[2], second),
     ]
     clean = " ".join(sentences)
     if draws.chance(SWAP_SHARE):
         sentences.reverse()
-    if draws.chance(DETAIL_SHARE):
+    if draws.chance(detail_share):
         sentences.insert(draws.index(3), draws.pick(DETAILS).format(x=f"[{draws.pick(names)}]"))
     story, query = " ".join(sentences), str((names[0], names[2]))
 
@@ -236,7 +263,7 @@ def _record(draws: _Draws, identity: str, split_name: str, label: int, turn: int
     }
 
 
-def _sentence(draws: _Draws, x: tuple[str, int], y: tuple[str, int], kind: str) -> str:
+def _sentence(draws: _Draws, templates: Sequence[str], x: tuple[str, int], y: tuple[str, int], kind: str) -> str:
     """Tells that y is x's `kind`; x and y are (name, gender)."""
-    text = draws.pick(TEMPLATES)
+    text = draws.pick(templates)
     return text.format(x=f"[{x[0]}]", y=f"[{y[0]}]", r=word(kind, y[1]), **PRONOUNS[x[1]])

@@ -223,6 +223,30 @@ def test_stories_are_pinned_to_their_revision():
     assert (clutrr_stories.REVISION, hashlib.sha256(text.encode()).hexdigest()[:16]) == ("1", "ce5501f713e24f67")
 
 
+def test_short_stories_are_short_true_and_pinned(stories):
+    """The digest as above; the facts are checked by the same test as those of the long stories."""
+    short = clutrr_stories.rows(OPTIONS | {"style": "short"}).to_pylist()
+    assert max(len(row["text"].split()) for row in short) <= 14 < max(len(row["text"].split()) for row in stories)
+    assert all(row["text"].count(".") == 2 for row in short)
+    assert [row["label"] for row in short[:18]] == [row["label"] for row in stories[:18]]
+    test_stories_state_both_facts_and_the_label_follows(short)
+    test_splits_share_no_name_and_no_story(short)
+    table = clutrr_stories.rows({"train": 36, "validation": 18, "test": 18, "seed": 0, "style": "short"})
+    text = "\n".join(f"{r['id']}|{r['label']}|{r['story']}|{r['query']}" for r in table.to_pylist())
+    assert (clutrr_stories.REVISION, hashlib.sha256(text.encode()).hexdigest()[:16]) == ("1", "b1cb195ba198790b")
+
+
+def test_tuning_reads_no_story_and_no_image_of_the_study(datasets):
+    for study in ("clutrr_short", "digits_few"):
+        mine, tuning = datasets[study], datasets[f"{study}_tuning"]
+        loader = get_loader(mine.loader)
+        assert (mine.loader, mine.revision) == (tuning.loader, tuning.revision)
+        assert mine.sizes["train"] == tuning.sizes["train"]
+        column = "text" if mine.modality == "text" else "image"
+        ours, theirs = (loader.rows(entry.options)[column].to_pylist() for entry in (mine, tuning))
+        assert not set(ours) & set(theirs)
+
+
 def test_more_stories_keep_the_first_and_another_seed_changes_them(stories):
     train = [row["text"] for row in stories if row["split"] == "train"]
     longer = clutrr_stories.rows(OPTIONS | {"train": 198})["text"].to_pylist()
@@ -230,7 +254,7 @@ def test_more_stories_keep_the_first_and_another_seed_changes_them(stories):
     assert clutrr_stories.rows(OPTIONS | {"seed": 1})["text"].to_pylist()[:180] != train
 
 
-@pytest.mark.parametrize("wrong", [{"train": 100}, {"test": 0}, {"validation": True}, {"extra": 1}])
+@pytest.mark.parametrize("wrong", [{"train": 100}, {"test": 0}, {"validation": True}, {"extra": 1}, {"style": "verse"}])
 def test_wrong_story_options_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         clutrr_stories.rows(OPTIONS | wrong)
@@ -281,7 +305,7 @@ def test_catalog_agrees_with_the_loaders(datasets):
 
 
 def test_small_image_sets_are_as_described(datasets):
-    for entry in (datasets["digits"], datasets["mnist5k"]):
+    for entry in (e for e in datasets.values() if e.modality == "image"):
         loader = get_loader(entry.loader)
         table = loader.rows(entry.options)
         labels = table["label"].to_numpy()
@@ -289,8 +313,11 @@ def test_small_image_sets_are_as_described(datasets):
         assert {name: len(rows) for name, rows in parts.items()} == entry.sizes
         if entry.id == "mnist5k":
             assert set(np.bincount(labels[parts["validation"]])) == {50}
-    with pytest.raises(ValueError, match="takes no options"):
-        digits.rows({"seed": 1})
+    for wrong in ({"seed": 1}, {"part": "pool"}):
+        with pytest.raises(ValueError, match="takes no options but `part`"):
+            digits.rows(wrong)
+    parts = [digits.rows(options)["id"].to_pylist() for options in ({}, {"part": "study"}, {"part": "tuning"})]
+    assert sorted(parts[1] + parts[2]) == parts[0]
 
 
 # ---------------------------------------------------------------------------------------------------- prepared folders

@@ -178,7 +178,7 @@ def test_one_run_by_hand_gives_the_same_numbers(done: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"defaults": {"lr": -1}}, ["defaults.lr", "above 0"]),
+        ({"defaults": {"lr": -1}}, ["defaults.lr", "a number above 0"]),
         (
             {"grids": {"main": {"tasks": ["vit_tiny_test/digits"], "methods": ["clla"], "seeds": [0]}}},
             ["did you mean cla"],
@@ -211,6 +211,12 @@ def test_refusals_are_the_message_alone(done: Path) -> None:
         assert failed.returncode == 1 and message in "".join(lines[start:])
         assert all(line.startswith("Using workflow specific profile") for line in lines[:start])
         assert not [line for line in lines if "Error" in line or "Traceback" in line or line.startswith("  File")]
+
+
+def test_warnings_are_printed_once(done: Path) -> None:
+    study = study_with(done, "warned", set={"lr": 3})
+    ran = snakemake_process(done, "-n", "--configfile", study)
+    assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
 
 
 def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
