@@ -347,10 +347,11 @@ def check_run(
         where = places.get(setting, ("grids", grid))
         tally.refuse(where, setting, s.get(setting) if value is None else value, rule, remedy, who)
 
+    unread = any(p in (("defaults",), ("rules",)) or (p[:1] == ("rules",) and len(p) < 4) for p in tally.parser.broken)
     for name in REQUIRED:
         if s.get(name) is None:
             good = False
-            if name not in broken:
+            if name not in broken and not unread:  # a layer that could not be read may set it
                 rule = f"{name} is not set for some runs"
                 remedy = f"set {name} under defaults, a rule or grids.{grid}.set"
                 tally.refuse(("defaults", name), "missing", ABSENT, rule, remedy, run)

@@ -123,6 +123,8 @@ class Parser:
             else:
                 wrong = isinstance(value, dict)
                 remedy = "write a list: a line starting with '- ' for each" if wrong else f"write [{_plainly(value)}]"
+                if value is None:
+                    remedy = "remove the line, or write a list after it; nothing at all is null"
                 if isinstance(value, str) and _unwrap(item)[0] is int:
                     remedy = "write every one, e.g. [0, 1, 2]"
                 self.problem(location, value, f"{_name(location)} is a list", remedy)
@@ -174,6 +176,8 @@ def explain(name: str, annotation: Any, value: Any) -> tuple[str, str]:
     base = _unwrap(annotation)[0]
     choices = [str(c) for c in get_args(base)] if get_origin(base) is Literal else []
     wants_number, wants_text = base in (int, float), base is str
+    if isinstance(value, str) and (wants_number or choices) and (odd := strange_characters(value)):
+        rule += f"; {odd}"
     if isinstance(value, bool) and base is not bool:
         rule += f", not {'true' if value else 'false'}; {YAML_BOOLEANS}"
         remedy = remedy if wants_number else f"put the text in quotes; {remedy}"

@@ -98,7 +98,7 @@ Positive = Annotated[Number, Field(gt=0), Words("a number above 0")]
 NonNegative = Annotated[Number, Field(ge=0), Words("a number of at least 0")]
 Alpha = Annotated[float | str, BeforeValidator(parse_alpha), Words(ALPHA_WORDS)]
 Id = Annotated[str, AfterValidator(check_id), Words(ID_WORDS)]
-Name = Annotated[str, Field(min_length=1), Words("the id of something that exists")]
+Name = Annotated[str, Field(min_length=1), Words("a name that exists, as a text")]
 """A reference to something defined elsewhere: planning looks it up, and says what there is."""
 Text = Annotated[str, AfterValidator(check_text), Words("a text")]
 Caption = Annotated[str, AfterValidator(lambda value: check_text(value) if value else value), Words("a text")]

@@ -236,6 +236,9 @@ CASES = {
     "a number as a key": Case(put("1: x"), "defaults.1", 16, ("key is a text", "a number")),
     "a null key": Case(put("null: x"), "defaults.null", 16, ("key is a text", "null")),
     "an on key": Case(put("on: x"), "defaults.on", 16, ("key is a text", "true or false")),
+    "artefacts of nothing": Case({"study.yaml": STUDY[: STUDY.index("artefacts:")] + "artefacts:\n"}, "artefacts", 36, ("a list", "remove the line")),
+    "a dash that is none": Case(study("lr: 1e-2\n", "lr: 1e\u20132\n"), "defaults.lr", 11, ("U+2013 EN DASH",)),
+    "rules that are a mapping": Case(study("rules:\n  - when: {method: fft}", "rules: {when: {method: fft}}\nold:\n  - when: {method: fft}"), "rules", 16, ("a list",), 2),
     "a list as a key": Case(put("? [a, b]\n  : x"), "defaults", 16, ("key is a text",)),
     "a repeated key": Case(put("rank: 8"), "defaults.rank", 16, ("once", "line 9")),
     # ids and texts
