@@ -10,7 +10,7 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        study=lambda w: json.dumps(config, sort_keys=True),
+        study=lambda w: json.dumps(PLAN.data, sort_keys=True),
     message:
         "Recording the study {STUDY}"
     shell:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from peft_lib.data.images import content_revision, image_table
 from peft_lib.data.splits import POOL, stratified_split
 
+OPTIONS = ("part",)
 MODALITY = "image"
 REVISION = "sha256:ed5d0ee6d5a6"
 LABELS = tuple(str(digit) for digit in range(10))

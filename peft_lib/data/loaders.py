@@ -43,7 +43,8 @@ def load_module(package: str, name: str, marker: str, kind: str) -> ModuleType:
 def get_loader(name: str) -> ModuleType:
     """The data set module `peft_lib.data.<name>`.
 
-    It defines MODALITY ("text" or "image"), REVISION (which data these are; the catalog pins it), LABELS (class names
-    in order of their integer), rows(options) -> pyarrow.Table and split(column, labels, split_seed) -> row indices.
+    It defines MODALITY ("text" or "image"), OPTIONS (names of the options that a catalog entry may set; planning reads the
+    literal), REVISION (which data these are; the catalog pins it), LABELS (class names in order of their integer),
+    rows(options) -> pyarrow.Table and split(column, labels, split_seed) -> row indices.
     """
     return load_module("peft_lib.data", name, marker="LABELS", kind="data set loader")

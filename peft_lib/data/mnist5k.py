@@ -11,6 +11,7 @@ import pyarrow as pa
 from peft_lib.data.images import content_revision, image_table
 from peft_lib.data.splits import fixed_splits, stratified_split
 
+OPTIONS = ()
 MODALITY = "image"
 REVISION = "sha256:102ee5881119"
 LABELS = tuple(str(digit) for digit in range(10))

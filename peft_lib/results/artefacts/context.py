@@ -135,5 +135,7 @@ def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, 
 
 
 def number(value: Any) -> str:
-    """A setting as a label: 0.001, 3.16e-05, all."""
+    """A setting as a label: 0.001, 3.16e-05, all, none."""
+    if value is None:
+        return "none"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
