@@ -10,5 +10,4 @@ METHOD = Method(
     family="past",
     trains=("backbone",),
     lr_group="fft",
-    exports_to_peft=False,
 )

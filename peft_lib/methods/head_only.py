@@ -12,6 +12,5 @@ METHOD = Method(
     source="ours: baseline without any adaptation of the backbone",
     family="baseline",
     trains=(),
-    exports_to_peft=False,
     floor=True,
 )

@@ -89,7 +89,6 @@ class Method:
     """Whether s = alpha / r has a meaning; if not, alpha and scaling are left out of specs."""
     ranked: bool = True
     """Whether the rank has a meaning; if not, it is left out of specs."""
-    exports_to_peft: bool = True
     twin: str | None = None
     """Id of the method with the same steps up to rounding, on the same selection (PROTOCOL 13.40)."""
     dense_parent: str | None = None
