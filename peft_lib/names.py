@@ -18,6 +18,12 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" Did you mean: {', '.join(near)}?" if near else ""
 
 
+def nearest(name: object, known: list[str]) -> str:
+    """The remedy for a name that is not known: those that it may have meant, or all."""
+    near = near_names(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, for a table or a sentence; the kind of exception if it has none."""
     lines = str(error).strip().splitlines()

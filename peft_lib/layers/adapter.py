@@ -7,16 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peft_lib.layers.bypass import never_called
 from peft_lib.layers.delta_file import Delta, DeltaError, Snapshot, read_delta, write_delta
 from peft_lib.layers.draws import SharedDraws
 from peft_lib.layers.factor_place import FactorPlace
 from peft_lib.layers.groups import parameter_groups
 from peft_lib.layers.linear import AdaptedLinear
 from peft_lib.layers.place import Place, check_state
+from peft_lib.layers.refusals import check_called, check_size
 from peft_lib.layers.targets import Target, TargetError, check_head_not_shared, head_modules, resolve_targets
 from peft_lib.layers.tensor_place import TensorPlace
-from peft_lib.methods.method import Method, MethodError
+from peft_lib.methods.method import Method
 from peft_lib.methods.registry import get_method
 from peft_lib.study.catalogs import Shape
 
@@ -65,7 +65,7 @@ def adapt(
         if execution not in valid:
             raise TargetError(f"method {chosen.id} cannot run as {execution!r}. Valid: {', '.join(valid)}")
         resolved = resolve_targets(model, targets, head)
-        _check_called(model, resolved)
+        check_called(model, resolved)
     elif execution not in ("default", "none"):
         raise TargetError(f"method {chosen.id} adapts no layer, so it has no execution {execution!r}. Leave it out")
     else:
@@ -75,7 +75,7 @@ def adapt(
     kind: type[Place] = FactorPlace if chosen.kind == "factors" else TensorPlace
     pool = SharedDraws()
     made = [kind(model.get_submodule(t.path), t, chosen, parsed, rank, scale, seed, execution, pool) for t in resolved]
-    _check_size(chosen, made, rank)
+    check_size(chosen, made, rank)
     trains_all = "backbone" in chosen.trains
     for parameter in model.parameters():
         parameter.requires_grad_(trains_all)
@@ -107,29 +107,6 @@ def _around(model: nn.Module, places: Iterable[Place]) -> list[nn.Module]:
         parts = place.target.path.split(".")
         paths |= {".".join(parts[:length]) for length in range(len(parts) + 1)}
     return [model.get_submodule(path) for path in sorted(paths)] if len(paths) > 1 else []
-
-
-def _check_called(model: nn.Module, targets: Sequence[Target]) -> None:
-    bypassed = []
-    for target in targets:
-        parent, _, child = target.path.rpartition(".")
-        if never_called(model.get_submodule(parent), child):
-            bypassed.append(target.key)
-    if bypassed:
-        raise TargetError(
-            f"targets {', '.join(bypassed)}: the model multiplies with their weights without calling them (as "
-            "nn.MultiheadAttention does with out_proj), so an adapter would not train. Leave them out of the targets"
-        )
-
-
-def _check_size(method: Method, places: Sequence[Place], rank: int) -> None:
-    """What planning counts must be what trains."""
-    planned = method.trained_size([(p.d_in, p.d_out, 1) for p in places], rank)
-    made = sum(factor.numel() for place in places for factor in place.factors().values())
-    if planned != made:
-        raise MethodError(
-            f"method {method.id}: `size` says {planned} trained parameters, its tensors have {made}. Correct `size`"
-        )
 
 
 class Adapter:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from peft_lib.study.parsing import Words
 from peft_lib.study.types import SAFE_ID, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
+from peft_lib.study.wording import Words
 
 Size = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Words("a source: <scheme>:<what>, e.g. package:my_package/model or sklearn:digits")]

@@ -1,7 +1,7 @@
 """Planning: from a study (a file, or Snakemake's merged configuration) to its runs, or to everything that is wrong with it.
 
 Every part is checked as far as it can be read, so that one call reports all problems, each once, at the place that set
-the value. The rules between fields are in `checks.py`, the layers of settings in `layering.py`.
+the value. The rules between fields are in the `check_*.py` files, the layers of settings in `layering.py`.
 """
 
 import itertools
@@ -14,17 +14,22 @@ from pydantic import ValidationError
 
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import load_plugin
-from peft_lib.study.catalog_checks import check_pretraining
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-from peft_lib.study.checks import Names, Tally, check_artefacts, check_names, check_run, check_use, check_vary
-from peft_lib.study.documents import Document, merge_documents, read_document, short
+from peft_lib.study.check_artefacts import check_artefacts
+from peft_lib.study.check_catalogs import check_pretraining
+from peft_lib.study.check_names import Names, check_names, check_vary
+from peft_lib.study.check_runs import check_run
+from peft_lib.study.check_use import check_use
+from peft_lib.study.documents import Document, read_document, short
 from peft_lib.study.layering import Layering, Resolved
 from peft_lib.study.loading import Lines, read_catalog, read_study
+from peft_lib.study.merging import merge_documents
 from peft_lib.study.parsing import Parser
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
 from peft_lib.study.schema import Grid, Settings, resolve_alpha
 from peft_lib.study.spec import RunSpec
+from peft_lib.study.tally import Tally
 
 SETTINGS = list(Settings.model_fields)
 MAX_POINTS = 100_000

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ValidationError
 
 from peft_lib.methods.method import Method
-from peft_lib.names import near_names
-from peft_lib.study.checks import Tally
-from peft_lib.study.parsing import explain
 from peft_lib.study.problems import Location
 from peft_lib.study.schema import Rule, Settings, Study
 from peft_lib.study.spec import RunSpec
+from peft_lib.study.tally import Tally
+from peft_lib.study.wording import explain
 
 EXCLUSIVE = {"chain_period": "chain_count", "chain_count": "chain_period"}
 
@@ -149,14 +148,3 @@ def _layer(settings: Settings, source: str, place: Location) -> Layer:
 def _matches(rule: Rule, model: str, dataset: str, method: Method) -> bool:
     facts = {"model": model, "dataset": dataset, "method": method.id, "lr_group": method.lr_group}
     return all(value in getattr(rule.when, key) for key, value in facts.items() if getattr(rule.when, key))
-
-
-def unknown_options(layer: Layer, methods: Mapping[str, Method], tally: Tally) -> None:
-    """Options that no method has to which the layer applies."""
-    known = sorted({name for m in methods.values() for name in m.options.model_fields})
-    for key, value in (layer.given.get("options") or {}).items():
-        if key not in known:
-            near = near_names(key, known)
-            remedy = f"did you mean {' or '.join(near)}?" if near else f"their options: {', '.join(known) or 'none'}"
-            who = ", ".join(methods) if len(methods) <= 5 else f"the {len(methods)} methods it is for"
-            tally.parser.problem((*layer.place, "options", key), value, f"unknown option: none of {who} has it", remedy)

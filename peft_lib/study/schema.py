@@ -11,9 +11,10 @@ from pydantic import AfterValidator, Field
 
 from peft_lib.names import near_names
 from peft_lib.study.catalogs import Frozen
-from peft_lib.study.parsing import HOMES, OneOrMany, Refused, Words
+from peft_lib.study.parsing import HOMES
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.types import Alpha, Caption, Id, Name, NonNegative, PathText, Positive, Scalar, Seed, Text
+from peft_lib.study.wording import OneOrMany, Refused, Words
 
 
 def check_quantity(name: str) -> str:

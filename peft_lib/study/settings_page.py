@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
-from peft_lib.study.parsing import words_of
 from peft_lib.study.schema import Artefact, Grid, Rule, Settings, Study, When
+from peft_lib.study.wording import words_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "study.md"
 START, END = "<!-- fields: made from the schema -->", "<!-- end of fields -->"

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from peft_lib.study.parsing import YAML_BOOLEANS, Refused, Words
 from peft_lib.study.problems import strange_characters
+from peft_lib.study.wording import YAML_BOOLEANS, Refused, Words
 
 SAFE_ID = r"^[a-z0-9][a-z0-9_]*$"
 ID_WORDS = "a name of lower-case letters a-z, digits and '_', starting with a letter or digit, at most 64 characters"

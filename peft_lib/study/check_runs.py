@@ -1,0 +1,144 @@
+"""Whether a run's settings, its method, its model and its data set fit together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from peft_lib.methods.method import Method
+from peft_lib.names import nearest
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
+from peft_lib.study.layering import Resolved
+from peft_lib.study.problems import ABSENT
+from peft_lib.study.schema import Study
+from peft_lib.study.spec import RunSpec
+from peft_lib.study.tally import Tally
+
+REQUIRED = tuple(
+    name
+    for name, info in RunSpec.model_fields.items()
+    if info.is_required() and name in ("lr", "epochs", "batch_size", "input_size")
+)
+HIGH_LR = 1.0
+
+
+def check_run(
+    study: Study, grid: str, model: ModelEntry, data: DatasetEntry, method: Method, settings: Resolved, tally: Tally
+) -> bool:
+    """Rules between a run's settings, its model and its data set; notes what is broken and says whether all is well."""
+    broken = {place[-1] for place in tally.parser.broken if place and place[0] in ("defaults", "rules", "grids")}
+    broken |= {place[-2] for place in tally.parser.broken if len(place) > 2 and "vary" in place}
+    s, places = settings.relevant, settings.places
+    good = True
+    run = f"{method.id} on {model.id}/{data.id}"
+
+    def refuse(setting: str, rule: str, remedy: str, who: str = method.id, value: Any = None) -> None:
+        nonlocal good
+        good = False
+        if setting in broken:
+            return
+        where = places.get(setting, ("grids", grid))
+        tally.refuse(where, setting, s.get(setting) if value is None else value, rule, remedy, who)
+
+    unread = any(p in (("defaults",), ("rules",)) or (p[:1] == ("rules",) and len(p) < 4) for p in tally.parser.broken)
+    for name in REQUIRED:
+        if s.get(name) is None:
+            good = False
+            if name not in broken and not unread:  # a layer that could not be read may set it
+                rule = f"{name} is not set for some runs"
+                remedy = f"set {name} under defaults, a rule or grids.{grid}.set"
+                tally.refuse(("defaults", name), "missing", ABSENT, rule, remedy, run)
+    if not good:
+        return False
+    if method.has_factors:
+        targets = s.get("targets", RunSpec.model_fields["targets"].default)
+        shapes = model.targets.get(targets)
+        if shapes is None:
+            near = nearest(targets, list(model.targets))
+            refuse("targets", f"{model.id} has no target set of that name", near, model.id, targets)
+        elif method.uses("rank"):
+            rank = s.get("rank", RunSpec.model_fields["rank"].default)
+            largest = _largest_rank(method, shapes)
+            if largest is None:
+                rule = f"the method {method.id} cannot say how large its rank may be: its max_rank fails"
+                tally.refuse(("grids", grid, "methods"), "max_rank", method.id, rule, "mend the plug-in", method.id)
+                good = False
+            elif rank > largest:
+                rule = f"rank is larger than the smallest adapted place of {model.id} allows ({largest})"
+                refuse("rank", rule, f"use at most {largest}, or give these methods a rank of their own", value=rank)
+    if method.chains:
+        _chain(settings, refuse)
+    if model.modality == "text" and s["input_size"] < 3:
+        refuse(
+            "input_size", "a text needs room for a word between its first and last token", "use at least 3", model.id
+        )
+    if model.max_length is not None and s["input_size"] > model.max_length:
+        rule = f"{model.id} reads at most {model.max_length} tokens"
+        refuse("input_size", rule, f"use at most {model.max_length}", model.id)
+    image = model.architecture.get("img_size") if model.modality == "image" else None
+    if image is not None and s["input_size"] != image:
+        refuse("input_size", f"{model.id} reads images of {image} pixels", f"use {image}", model.id)
+    _data_limits(s, data, refuse)
+    _schedule(settings, refuse)
+    if study.execution != "default" and method.has_factors:
+        allowed = method.executions(method.parse_options(settings.options or {}))
+        if study.execution not in allowed:
+            rule = f"{method.id} cannot run as {study.execution}"
+            remedy = f"use default or {', '.join(allowed)}"
+            tally.refuse(("execution",), "execution", study.execution, rule, remedy, method.id)
+    if s["lr"] > HIGH_LR:
+        rule = f"a learning rate above {HIGH_LR:g} rarely trains"
+        tally.warn(places.get("lr", ("defaults",)), "lr", s["lr"], rule, "check that it is meant", method.id)
+    return good
+
+
+def _largest_rank(method: Method, shapes: Sequence[Shape]) -> int | None:
+    """Largest rank that every place takes; None where a plug-in's own rule raises or gives no number."""
+    try:
+        return min(int(method.largest_rank(shape.d_in, shape.d_out)) for shape in shapes)
+    except Exception:  # noqa: BLE001 - a stranger's function
+        return None
+
+
+def _chain(settings: Resolved, refuse: Any) -> None:
+    s = settings.relevant
+    period, count, epochs = s.get("chain_period"), s.get("chain_count"), s["epochs"]
+    if period is not None and count is not None:
+        rule = "a chain method needs exactly one of chain_period and chain_count; here both are set at once"
+        refuse("chain_count", rule, "remove one of them")
+    elif period is None and count is None:
+        rule = "a chain method needs exactly one of chain_period and chain_count"
+        refuse("chain_period", rule, "set chain_period: 1 under defaults or a rule", value=ABSENT)
+    elif period is not None and period >= epochs:
+        rule = f"no chain reset ever happens: chain_period {period} is not below epochs {epochs}"
+        remedy = f"use at most {epochs - 1}" if epochs > 1 else "use at least 2 epochs"
+        refuse("chain_period", rule, f"{remedy}, or a method without a chain")
+    elif count is not None and count > epochs - 1:
+        rule = f"{epochs} epochs have room for {epochs - 1} resets, between epochs"
+        remedy = f"use at most {epochs - 1}" if epochs > 1 else "use at least 2 epochs"
+        refuse("chain_count", rule, f"{remedy}, or more epochs")
+
+
+def _data_limits(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:
+    rows, limit = data.sizes["train"], s.get("train_limit")
+    if limit is not None and limit > rows:
+        refuse("train_limit", f"{data.id} has {rows} training rows", f"use at most {rows}, or null for all", data.id)
+    size = min(limit or rows, rows)
+    if s["batch_size"] > size:
+        rule = f"a batch is larger than the training set of {data.id} ({size})"
+        refuse("batch_size", rule, f"use at most {size}", data.id)
+    largest = max((n for split, n in data.sizes.items() if split != "train"), default=0)
+    if s.get("eval_limit") is not None and s["eval_limit"] > largest:
+        rule = f"{data.id} has at most {largest} rows in a split for evaluation"
+        refuse("eval_limit", rule, f"use at most {largest}, or null for all", data.id)
+    if "validation" not in data.sizes and s.get("selection", "val_loss") != "last":
+        rule = f"{data.id} has no validation split to select an epoch by"
+        refuse("selection", rule, "set selection: last for it", data.id, s.get("selection", "val_loss"))
+
+
+def _schedule(settings: Resolved, refuse: Any) -> None:
+    s, given = settings.relevant, settings.places
+    if s.get("schedule", "constant") != "constant" and "min_lr" in given and s["min_lr"] > s["lr"]:
+        rule = f"min_lr is where the schedule ends, and may not be above lr ({s['lr']:g})"
+        refuse("min_lr", rule, f"use at most {s['lr']:g}")
+    if s.get("warmup_ratio") and "warmup_lr" in given and s["warmup_lr"] > s["lr"]:
+        rule = f"warmup_lr is where the warm-up starts, and may not be above lr ({s['lr']:g})"
+        refuse("warmup_lr", rule, f"use at most {s['lr']:g}")

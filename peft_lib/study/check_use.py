@@ -1,0 +1,67 @@
+"""What a study says and nothing uses: rules that match nothing, settings and options that no method has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from peft_lib.methods.method import Method
+from peft_lib.names import near_names
+from peft_lib.study.layering import Layer, Layering
+from peft_lib.study.parsing import Parser
+from peft_lib.study.problems import Location, problem_at
+from peft_lib.study.schema import SWEEPABLE, Study
+from peft_lib.study.tally import Tally, few
+
+
+def check_use(study: Study, layering: Layering, parser: Parser, tally: Tally) -> None:
+    """What is accepted and of no use: rules that match nothing, settings that no method uses, options that none has."""
+    _unknown_options(layering.defaults, layering.methods, tally)
+    for index, methods in layering.matched.items():
+        where: Location = ("rules", index)
+        if parser.is_broken_below((*where, "when")):
+            continue
+        if not methods:
+            given = {k: list(v) for k, v in study.rules[index].when if v is not None}
+            rule = "this rule matches no run of any grid"
+            remedy = "mend `when`, remove the rule, or add such runs to a grid"
+            parser.problem((*where, "when") if given else where, given, rule, remedy)
+            continue
+        if where not in layering.winners and not parser.is_broken_below(where):
+            rule = "later rules, or the grids, override every value of this rule"
+            tally.warnings.append(problem_at(where, study.rules[index].source, rule, "remove it", parser.lines))
+        _unknown_options(layering.rules[index], methods, tally)
+        _unused(layering.rules[index].given, (*where, "set"), methods, "the methods that the rule is for", parser)
+    for name, methods in layering.by_grid.items():
+        if not methods:
+            continue
+        _unknown_options(layering.grids[name], methods, tally)
+        _unused(layering.grids[name].given, ("grids", name, "set"), methods, "the methods of the grid", parser)
+        for setting, values in study.grids[name].vary.items():
+            if len(values) > 1 and setting in SWEEPABLE and not any(m.uses(setting) for m in methods.values()):
+                rule = f"no method of the grid uses {setting}, so all its values are one run ({few(list(methods))})"
+                parser.problem(("grids", name, "vary", setting), list(values), rule, "remove it from vary")
+    if not study.artefacts:
+        rule = "the study has no artefacts: its runs are trained, and no table or report is made"
+        tally.warnings.append(problem_at(("artefacts",), None, rule, "add artefacts to see results", parser.lines))
+        return
+    shown_grids = {a.grid for a in study.artefacts}
+    for name in (g for g in study.grids if g not in shown_grids):
+        rule = "no artefact shows this grid: its runs are trained, and no table has them"
+        remedy = f"add an artefact with grid: {name}, if they are to be shown"
+        tally.warnings.append(problem_at(("grids", name), name, rule, remedy, parser.lines))
+
+
+def _unused(given: Mapping[str, Any], where: Location, methods: Mapping[str, Method], who: str, parser: Parser) -> None:
+    if given and not any(m.uses(setting) for m in methods.values() for setting in given):
+        rule = f"{who} use none of these settings: {', '.join(given)} ({few(list(methods))})"
+        parser.problem(where, ", ".join(given), rule, "remove them, or set what the methods use")
+
+
+def _unknown_options(layer: Layer, methods: Mapping[str, Method], tally: Tally) -> None:
+    """Options that no method has to which the layer applies."""
+    known = sorted({name for m in methods.values() for name in m.options.model_fields})
+    for key, value in (layer.given.get("options") or {}).items():
+        if key not in known:
+            near = near_names(key, known)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"their options: {', '.join(known) or 'none'}"
+            who = ", ".join(methods) if len(methods) <= 5 else f"the {len(methods)} methods it is for"
+            tally.parser.problem((*layer.place, "options", key), value, f"unknown option: none of {who} has it", remedy)
