@@ -115,6 +115,9 @@ def _chain(settings: Resolved, refuse: Any) -> None:
         rule = f"{epochs} epochs have room for {epochs - 1} resets, between epochs"
         remedy = f"use at most {epochs - 1}" if epochs > 1 else "use at least 2 epochs"
         refuse("chain_count", rule, f"{remedy}, or more epochs")
+    if s.get("chain_spread") is not None and count is None and period is not None:
+        rule = "chain_spread says how the resets of chain_count are spread; these runs have a chain_period"
+        refuse("chain_spread", rule, "remove it, or give chain_count in place of chain_period")
 
 
 def _data_limits(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:

@@ -336,6 +336,7 @@ CASES = {
     "a chain that never resets": Case(study("chain_period: 1", "chain_period: 3"), "defaults.chain_period", 14, ("no chain reset ever happens", "at most 2")),
     "more resets than epochs": Case(study("chain_period: 1", "chain_count: 5"), "defaults.chain_count", 14, ("2 resets",)),
     "two chain numbers": Case(put("chain_count: 1"), "defaults.chain_count", 16, ("exactly one",)),
+    "a spread of no count": Case(study("chain_period: 1", "chain_period: 1\n  chain_spread: ends"), "defaults.chain_spread", 15, ("chain_count", "remove it")),
     "no chain number": Case(study("  chain_period: 1\n", ""), "grids.main", 26, ("exactly one",)),
     "no rate": Case(study("  lr: 1e-2\n", ""), "defaults.lr", 8, ("lr is not set", "set lr under defaults, a rule or grids.main.set")),
     "a long input": Case(study("set: {input_size: 64}", "set: {input_size: 512}"), "rules[1].set.input_size", 21, ("at most 128",)),
