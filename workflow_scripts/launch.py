@@ -9,15 +9,14 @@ import sys
 from collections.abc import Mapping
 
 from peft_lib.study.launch import launch_command
-from peft_lib.training.environment import RANKS, RENDEZVOUS, SETTINGS
+from peft_lib.training.environment import is_foreign
 from workflow_scripts.devices import own_devices, visible_devices
 from workflow_scripts.errors import run
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without what other launchers and users left for Accelerate and torch.distributed."""
-    foreign = (*SETTINGS, *RENDEZVOUS)
-    return {name: value for name, value in environment.items() if not name.startswith(foreign) and name not in RANKS}
+    return {name: value for name, value in environment.items() if not is_foreign(name)}
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from peft_lib.names import first_line
 from peft_lib.study.problems import Problem, StudyError
 from workflow_scripts.errors import entry_of, run
 
@@ -71,7 +72,7 @@ def main() -> None:
         spec = RunSpec.from_canonical(options.spec)
     except ValueError as error:
         rule = "it must be canonical JSON of a specification"
-        problem = Problem("--spec", options.spec, rule, f"take it from a spec.json ({str(error).splitlines()[0]})")
+        problem = Problem("--spec", options.spec, rule, f"take it from a spec.json ({first_line(error)})")
         raise StudyError([problem], "command line") from error
     if options.processes == 1 or os.environ.get("RANK") == "0":  # one line an attempt: the log is appended to
         print(

@@ -54,39 +54,27 @@ class FactorPlace(Place):
                 self._check(factor)
                 self._select(torch.tensor(factor.indices, dtype=torch.int64))
             case LowRank() as factor:
-                self._set("A", self._checked(factor), trains="A" in self.method.trains)
+                self.hold("A", self._checked(factor), trains="A" in self.method.trains)
             case Tensors():
                 raise TargetError(
                     f"{self.target.key}: method {self.method.id} starts with Tensors, so its description needs `weight`"
                 )
-        self._set("B", torch.zeros(self.d_out, self.rank), trains="B" in self.method.trains)
+        self.hold("B", torch.zeros(self.d_out, self.rank), trains="B" in self.method.trains)
         if "P" in self.method.trains:
             assert self.base_columns is not None
-            self._set("P", self.base_columns / self.scale, trains=True)
+            self.hold("P", self.base_columns / self.scale, trains=True)
         self.written = None
 
     def _select(self, columns: Tensor) -> None:
-        self._set("columns", columns, trains=False)
+        self.hold("columns", columns, trains=False)
         if self.execution == "inplace":
             self.keep_original()  # now: a state dict that is loaded before the first forward pass brings a folded W
         if self.execution == "inplace" or "P" in self.method.trains:
             base = self.closed_weight().index_select(1, columns.to(self.weight.device))
-            self._set("base_columns", base, trains=False)
+            self.hold("base_columns", base, trains=False)
         if self.execution == "dense":
             one_hot = torch.zeros(self.rank, self.d_in).scatter_(1, columns.view(-1, 1), 1.0)
-            self._set("A", one_hot, trains=False)
-
-    def _set(self, name: str, value: Tensor, *, trains: bool) -> None:
-        """Writes into the existing tensor if there is one: the optimiser holds it, and so may DDP."""
-        old = getattr(self, name, None)
-        if old is not None:
-            with torch.no_grad():
-                old.copy_(value)
-        elif trains:
-            self._buffers.pop(name, None)
-            self.register_parameter(name, nn.Parameter(value.to(self.weight.device)))
-        else:
-            self.register_buffer(name, value.to(self.weight.device), persistent=False)
+            self.hold("A", one_hot, trains=False)
 
     def _check(self, factor: Columns) -> None:
         chosen = factor.indices
@@ -145,11 +133,11 @@ class FactorPlace(Place):
             self._select(link.columns)
         else:
             assert link.A is not None
-            self._set("A", link.A, trains=False)
+            self.hold("A", link.A, trains=False)
         if link.P is not None:
-            self._set("P", link.P, trains=True)
+            self.hold("P", link.P, trains=True)
         else:
-            self._set("B", link.B, trains=False)
+            self.hold("B", link.B, trains=False)
         self.written = None
 
     def side(self, x: Tensor) -> Tensor:

@@ -54,16 +54,15 @@ class AdaptedLinear(nn.Module):
         if not folded:
             y = self.base(x)
         elif torch.compiler.is_compiling():
-            y = self._outside_the_graph(x)
+            y = self._outside_the_graph(x, folded)
         else:
-            y = self._folded(x)
+            y = self._folded(x, folded)
         for place in self.places:
             if isinstance(place, Place) and place.execution != "inplace":
                 y = place.add_to(y, x)
         return y
 
-    def _folded(self, x: Tensor) -> Tensor:
-        folded = self.folded()
+    def _folded(self, x: Tensor, folded: list[FactorPlace]) -> Tensor:
         for place in folded:
             place.write_back()
         if not torch.is_grad_enabled():

@@ -89,6 +89,11 @@ class TensorLink:
 AnyLink = Link | TensorLink
 
 
+def content(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor of any dtype, in the order of its elements; not copied where they lie so on the CPU."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
 def effective_weight(original: Tensor, links: Iterable[AnyLink]) -> Tensor:
     """W0 (d_out, d_in) of any dtype with all links, in fp32."""
     weight = original.to(torch.float32, copy=True)

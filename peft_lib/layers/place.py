@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from peft_lib.layers.draws import Draws, SharedDraws
-from peft_lib.layers.links import AnyLink, DeltaError, effective_weight
+from peft_lib.layers.links import AnyLink, DeltaError, content, effective_weight
 from peft_lib.layers.targets import Target, TargetError, rows_of, weight_matrix
 from peft_lib.methods.method import Columns, LowRank, Method, Tensors
 
@@ -112,9 +112,18 @@ class Place(nn.Module, ABC):
         """The form in which a link is kept once it is closed."""
         return link
 
-    def complete(self, link: AnyLink, weight: Tensor, seed: int) -> AnyLink:
-        """A recorded link with all that its file left out; `weight` is what the links before it have made."""
-        return link
+    def hold(self, name: str, value: Tensor, *, trains: bool) -> None:
+        """Keeps a tensor as a parameter or a buffer of that name. Writes into the existing one if there is one: the optimiser
+        holds it, and so may DDP."""
+        old = getattr(self, name, None)
+        if old is not None:
+            with torch.no_grad():
+                old.copy_(value)
+        elif trains:
+            self._buffers.pop(name, None)
+            self.register_parameter(name, nn.Parameter(value.to(self.weight.device)))
+        else:
+            self.register_buffer(name, value.to(self.weight.device), persistent=False)
 
     def without_open_link(self) -> None:
         """Takes the open link out of W where the execution has put it in."""
@@ -171,19 +180,11 @@ class Place(nn.Module, ABC):
         if self.original is not None:
             self.weight.copy_(self.original)
 
-    @torch.no_grad()
     def completed(self, closed: Sequence[AnyLink], link: AnyLink, seed: int) -> tuple[AnyLink, ...]:
         """A recorded chain with all that its file left out, the open link last. Changes nothing; raises DeltaError if what was
         left out cannot be had here.
         """
-        first = self.weight if self.original is None else self.original
-        weight = first.to("cpu", torch.float32, copy=True)
-        whole: list[AnyLink] = []
-        for one in (*closed, link):
-            whole.append(self.complete(one, weight, seed))
-            if one is not link:
-                weight = whole[-1].apply(weight)
-        return tuple(whole)
+        return (*closed, link)
 
     @torch.no_grad()
     def restore(self, closed: Sequence[AnyLink], link: AnyLink) -> None:
@@ -230,11 +231,6 @@ class Place(nn.Module, ABC):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(kept, recurse)
-
-
-def content(tensor: Tensor) -> bytes:
-    """The bytes of a tensor of any dtype."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def check_state(module: nn.Module, state: dict[str, Any], prefix: str, *unused: Any) -> None:

@@ -119,11 +119,17 @@ def _check_apart(targets: Sequence[Target]) -> None:
                 raise TargetError(f"targets {other.key} and {one.key} overlap: adapt each row of an output once")
 
 
-def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:
-    """Merging into a tied weight would change the other module too, so it is refused."""
+def _names_by_parameter(model: nn.Module) -> dict[int, list[str]]:
+    """id of a parameter -> all its names: a tied one has several."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
+    return names
+
+
+def _check_not_shared(model: nn.Module, targets: Sequence[Target]) -> None:
+    """Merging into a tied weight would change the other module too, so it is refused."""
+    names = _names_by_parameter(model)
     for target in targets:
         weight = model.get_submodule(target.path)._parameters.get("weight")
         if weight is None:
@@ -155,10 +161,7 @@ def check_head_not_shared(model: nn.Module, head: Sequence[str]) -> None:
     Raises TargetError with the names (GPT-2: lm_head is the token embedding).
     """
     inside = tuple(f"{path}." for path in head)
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    for shared in names.values():
+    for shared in _names_by_parameter(model).values():
         its = [name for name in shared if name.startswith(inside)]
         if inside and its and len(its) < len(shared):
             others = ", ".join(name for name in shared if name not in its)

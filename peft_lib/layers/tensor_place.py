@@ -2,15 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peft_lib.layers.links import AnyLink, DeltaError, TensorLink, effective_weight
-from peft_lib.layers.place import Place, content
+from peft_lib.layers.links import AnyLink, DeltaError, TensorLink, content, effective_weight
+from peft_lib.layers.place import Place
 from peft_lib.layers.targets import TargetError
 from peft_lib.methods.method import MethodError, Tensors
 
@@ -26,10 +26,11 @@ class TensorPlace(Place):
         self._check_start()
 
     def factors(self) -> dict[str, nn.Parameter]:
-        return {name: self.get_parameter(f"trained_{name}") for name in self.method.trains if self._has(name)}
-
-    def _has(self, name: str) -> bool:
-        return f"trained_{name}" in self._parameters
+        return {
+            name: self.get_parameter(f"trained_{name}")
+            for name in self.method.trains
+            if f"trained_{name}" in self._parameters
+        }
 
     def frozen(self) -> Iterator[Tensor]:
         yield from self.frozen_by_name().values()
@@ -91,13 +92,8 @@ class TensorPlace(Place):
         return made
 
     def _set_trained(self, name: str, value: Tensor) -> None:
-        """Writes into the existing tensor if there is one: the optimiser holds it, and so may DDP."""
-        if self._has(name):
-            with torch.no_grad():
-                self.get_parameter(f"trained_{name}").copy_(value)
-        else:
-            start = value.detach().to(self.weight.device, torch.float32, copy=True)
-            self.register_parameter(f"trained_{name}", nn.Parameter(start))
+        """A copy in fp32: the method may have made several tensors of one memory."""
+        self.hold(f"trained_{name}", value.detach().to(torch.float32, copy=True), trains=True)
 
     def _set_frozen(self, tensors: Mapping[str, Tensor]) -> None:
         self._made = dict(tensors)
@@ -116,7 +112,17 @@ class TensorPlace(Place):
         trained = {n: t.detach().to("cpu", copy=True) for n, t in self.factors().items()}
         return TensorLink(self.index, self.scale, trained, dict(self._made), self.method.weight, _digest(self._made))
 
-    def complete(self, link: AnyLink, weight: Tensor, seed: int) -> AnyLink:
+    @torch.no_grad()
+    def completed(self, closed: Sequence[AnyLink], link: AnyLink, seed: int) -> tuple[AnyLink, ...]:
+        first = self.weight if self.original is None else self.original
+        weight = first.to("cpu", torch.float32, copy=True)
+        whole: list[AnyLink] = []
+        for one in closed:
+            whole.append(self._complete(one, weight, seed))
+            weight = whole[-1].apply(weight)
+        return (*whole, self._complete(link, weight, seed))
+
+    def _complete(self, link: AnyLink, weight: Tensor, seed: int) -> AnyLink:
         """Frozen tensors as they were drawn; they may depend on the weight that the link found."""
         assert isinstance(link, TensorLink)
         if link.frozen is not None:
@@ -164,5 +170,6 @@ class TensorPlace(Place):
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode() + content(tensors[name]))
+        digest.update(name.encode())
+        digest.update(content(tensors[name]))
     return digest.hexdigest()

@@ -120,12 +120,11 @@ class _Planner:
             where = ("plugins", index)
             try:
                 path = self.root / Path(plugin).expanduser()
-                method = load_plugin(path)
+                load_plugin(path)
                 if path.resolve() in seen:
                     rule = f"a plug-in is listed once; this is plugins[{seen[path.resolve()]}] too"
                     self.parser.problem(where, plugin, rule, "remove one of them")
                 seen[path.resolve()] = index
-                del method
             except (MethodError, OSError, ValueError, RuntimeError) as error:
                 self.parser.problem(where, plugin, str(error), "mend the plug-in or its path")
 

@@ -5,6 +5,9 @@ from typing import Any
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, Problem, problem_at
 
+Notes = dict[tuple[Location, str], tuple[Any, dict[str, None], str, dict[str, None]]]
+"""(where, kind) -> value, rules, remedy, whom it hurts; rules and names in the order in which they came."""
+
 
 class Tally:
     """Problems of single runs, told once: at the place that set the value, with the models and methods that it hurts."""
@@ -12,24 +15,26 @@ class Tally:
     def __init__(self, parser: Parser):
         self.parser = parser
         self.warnings: list[Problem] = []
-        self._refused: dict[tuple[Location, str], tuple[Any, dict[str, None], str, dict[str, None]]] = {}
-        self._warned: dict[tuple[Location, str], tuple[Any, dict[str, None], str, dict[str, None]]] = {}
+        self._refused: Notes = {}
+        self._warned: Notes = {}
 
     def refuse(self, where: Location, kind: str, value: Any, rule: str, remedy: str, who: str) -> None:
-        entry = self._refused.setdefault((where, kind), (value, {}, remedy, {}))
-        entry[1][rule] = None
-        entry[3][who] = None
+        _note(self._refused, where, kind, value, rule, remedy, who)
 
     def warn(self, where: Location, kind: str, value: Any, rule: str, remedy: str, who: str) -> None:
-        entry = self._warned.setdefault((where, kind), (value, {}, remedy, {}))
-        entry[1][rule] = None
-        entry[3][who] = None
+        _note(self._warned, where, kind, value, rule, remedy, who)
 
     def tell(self) -> None:
         for (where, _), (value, rules, remedy, who) in self._refused.items():
             self.parser.problem(where, value, _whole(list(rules), list(who)), remedy)
         for (where, _), (value, rules, remedy, who) in self._warned.items():
             self.warnings.append(problem_at(where, value, _whole(list(rules), list(who)), remedy, self.parser.lines))
+
+
+def _note(notes: Notes, where: Location, kind: str, value: Any, rule: str, remedy: str, who: str) -> None:
+    _, rules, _, names = notes.setdefault((where, kind), (value, {}, remedy, {}))
+    rules[rule] = None
+    names[who] = None
 
 
 def _whole(rules: list[str], who: list[str]) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from peft_lib.files import atomic_path
 from peft_lib.layers.delta_file import DeltaError, Snapshot, pack, unpack
+from peft_lib.layers.links import content
 
 CHECKPOINT_VERSION = 2
 
@@ -78,6 +79,5 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
     """CRC-32 of the tensors' bytes in order of their names: finds what a bad disk or cable did."""
     value = 0
     for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous().reshape(-1).view(torch.uint8)
-        value = zlib.crc32(tensor.numpy().data, value)
+        value = zlib.crc32(content(tensors[name]), value)
     return f"{value:08x}"

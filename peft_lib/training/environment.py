@@ -16,6 +16,11 @@ RANKS = (
 )  # fmt: skip
 
 
+def is_foreign(name: str, alone: bool = True) -> bool:
+    """Whether a variable is a setting of Accelerate, or, for a process that is alone, tells it of others."""
+    return name.startswith(SETTINGS) or (alone and (name.startswith(RENDEZVOUS) or name in RANKS))
+
+
 @contextmanager
 def own_environment(processes: int) -> Iterator[None]:
     """Hides Accelerate's variables; and for a single process those that would make it wait for others.
@@ -28,8 +33,7 @@ def own_environment(processes: int) -> Iterator[None]:
             f"processes: {processes}, but WORLD_SIZE is {world or 'not set'}: start the run with "
             f"torchrun --standalone --nproc_per_node {processes} --module workflow_scripts.train"
         )
-    hidden = SETTINGS if processes > 1 else (*SETTINGS, *RENDEZVOUS)
-    names = [n for n in os.environ if n.startswith(hidden) or (processes == 1 and n in RANKS)]
+    names = [name for name in os.environ if is_foreign(name, alone=processes == 1)]
     removed = {name: os.environ.pop(name) for name in names}
     try:
         yield

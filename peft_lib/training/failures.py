@@ -4,6 +4,8 @@ import errno
 
 import torch
 
+from peft_lib.names import first_line
+
 SIGNS = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
 """In plain RuntimeErrors of CUDA ('CUDA error: out of memory'), cuBLAS and cuDNN, and torch's CPU allocator."""
 
@@ -18,5 +20,5 @@ def out_of_memory_reason(error: BaseException) -> str | None:
         isinstance(error, OSError) and error.errno == errno.ENOMEM
     )
     if short or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)):
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return None
