@@ -7,15 +7,28 @@ ranks and counts parameters with them, and never loads a weight.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from peft_lib.names import near_names
+from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.types import SAFE_ID, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
-from peft_lib.study.wording import Words
+from peft_lib.study.wording import Refused, Words
+
+
+def check_metric(name: str) -> str:
+    """Raises Refused for a metric that quantities.py does not have."""
+    if name not in DATASET_METRICS:
+        near = near_names(name, DATASET_METRICS)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(DATASET_METRICS)}"
+        raise Refused("no metric of that name is known", remedy)
+    return name
+
 
 Size = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Words("a source: <scheme>:<what>, e.g. package:my_package/model or sklearn:digits")]
 Revision = Annotated[Line, Words("a text that pins the content: a version or a hash")]
 Options = dict[str, Scalar]
+Metric = Annotated[str, AfterValidator(check_metric), Words(f"one of {', '.join(DATASET_METRICS)}")]
 
 
 class Frozen(BaseModel):
@@ -55,6 +68,7 @@ class ModelRef(Frozen):
     architecture: dict[str, int | float | str | bool] = Field(
         default_factory=dict, description="constructor arguments of a backbone built from scratch"
     )
+    options: dict[str, int | float | str | bool] = Field(default_factory=dict, description="options of the backbone")
     pretrain: PretrainRecipe | None = None
 
 
@@ -85,10 +99,14 @@ class ModelEntry(Entry):
     revision: Revision | None = Field(None, description="pinned version of the package", examples=['"1.0"'])
     layers: int | None = Field(None, ge=1, description="use only the first so many transformer blocks")
     architecture: Options = Field(default_factory=dict, description="constructor arguments of a backbone from scratch")
+    options: Options = Field(default_factory=dict, description="options of the backbone, e.g. a frozen head layer")
     pretrain: PretrainRecipe | None = Field(None, description="recipe of a pretrain: source")
     hidden: int = Field(ge=1, description="width of the features that the head reads")
     parameters: int = Field(ge=1, description="parameters of the backbone without any head")
-    head_parameters: int = Field(ge=0, description="parameters of the head that do not depend on the number of classes")
+    head_parameters: int = Field(ge=0, description="parameters of the head that do not depend on the number of outputs")
+    head_bias: bool = Field(True, description="whether the head's last layer has a bias")
+    head_frozen: int = Field(0, ge=0, description="of the head's parameters, those that no method trains")
+    also_trained: int = Field(0, ge=0, description="parameters of the backbone that every method trains in full")
     targets: dict[Id, Annotated[tuple[Shape, ...], Field(min_length=1)]] = Field(
         min_length=1, description="named target sets, e.g. qv and all"
     )
@@ -97,9 +115,9 @@ class ModelEntry(Entry):
     def ref(self) -> ModelRef:
         return ModelRef(**{k: getattr(self, k) for k in ModelRef.model_fields})
 
-    def head_size(self, num_labels: int) -> int:
-        """Parameters of the classification head: a fixed part plus one weight row and bias per class."""
-        return self.head_parameters + num_labels * (self.hidden + 1)
+    def head_size(self, outputs: int | None) -> int:
+        """Parameters of the head: a fixed part plus one weight row (and bias) per output; none where text is generated."""
+        return 0 if outputs is None else self.head_parameters + outputs * (self.hidden + self.head_bias)
 
 
 class DatasetEntry(Entry):
@@ -107,16 +125,23 @@ class DatasetEntry(Entry):
 
     loader: Name = Field(description="file in peft_lib/data that reads or makes it", examples=["digits"])
     modality: Literal["text", "image"] = Field(description="what a model must read")
-    task: Literal["classification"] = Field("classification", description="what is learnt")
+    task: Literal["classification", "regression", "generation"] = Field("classification", description="what is learnt")
     source: Source = Field(description="where the data come from: <scheme>:<what>", examples=["sklearn:digits"])
     revision: Revision | None = Field(None, description="what content it is; the loader checks it", examples=['"1"'])
     options: Options = Field(default_factory=dict, description="options of the loader")
-    num_labels: int = Field(ge=2, description="classes")
-    metric: Literal["accuracy"] = Field("accuracy", description="test metric")
+    num_labels: int | None = Field(None, ge=2, description="classes (classification only)")
+    metric: Metric = Field("accuracy", description="headline metric on test")
+    measures: tuple[Metric, ...] = Field((), description="metrics that are recorded beside the headline")
+    carve_out: Text | None = Field(None, description="how the splits differ from the published ones; shown with results")
     sizes: dict[Literal["train", "validation", "test"], Size] = Field(
         description="rows of train, validation and test as used", examples=["{train: 800, validation: 100, test: 100}"]
     )
     description: Text = Field(description="one sentence for the report")
+
+    @property
+    def outputs(self) -> int | None:
+        """Numbers that a head gives per item: the classes, one for regression, None where text is generated."""
+        return {"classification": self.num_labels, "regression": 1, "generation": None}[self.task]
 
     def ref(self) -> DatasetRef:
         return DatasetRef(**{k: getattr(self, k) for k in DatasetRef.model_fields})

@@ -85,9 +85,9 @@ class Plan:
             "targets": [shape.model_dump(mode="json") for shape in shapes],
             "backbone": entry.backbone,
             "modality": entry.modality,
-            "head": [entry.hidden, entry.head_parameters, data.num_labels],
+            "head": [entry.hidden, entry.head_parameters, entry.head_bias, data.outputs],
             "task": data.task,
-            "metric": [data.metric, DATASET_METRICS[data.metric].direction],
+            "metric": [data.metric, DATASET_METRICS[data.metric].direction, list(data.measures)],
         }
 
     def shown_facts(self) -> str:

@@ -44,9 +44,15 @@ accelerator's peak of allocated bytes, or the peak resident set of the process o
 
 DATASET_METRICS = {
     "accuracy": Quantity("accuracy", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
+    "f1": Quantity("F1 of the positive class", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
     "mcc": Quantity("Matthews correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
     "pearson": Quantity("Pearson correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
+    "spearman": Quantity("Spearman correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
+    "rmse": Quantity("root mean square error", "test_metric", "", "lower", digits=3, low=0),
     "exact_match": Quantity("exact match", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
+    "bleu": Quantity("BLEU", "test_metric", "", "higher", scale=100.0, low=0, high=100),
+    "chrf": Quantity("chrF", "test_metric", "", "higher", scale=100.0, low=0, high=100),
+    "nist": Quantity("NIST", "test_metric", "", "higher", low=0),
     "perplexity": Quantity("perplexity", "test_metric", "", "lower", low=1),
 }
 """Metric of a data set (its catalog entry's `metric`) as `test_metric` shows it. A perplexity is exp(loss), at least 1."""

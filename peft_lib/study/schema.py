@@ -70,6 +70,15 @@ class Settings(Frozen):
     train_limit: int | None = Field(None, ge=1, description="first so many training items of the seeded order")
     eval_limit: int | None = Field(None, ge=1, description="so many validation and so many test items")
     selection: Literal["val_loss", "val_metric", "last"] | None = Field(None, description="which epoch is reported")
+    flip: bool | None = Field(None, description="images: half of the training items, drawn anew, are mirrored")
+    rand_augment: Annotated[str, Words("<operations>x<magnitude>, e.g. 2x9")] | None = Field(
+        None, pattern=r"^[1-9][0-9]?x([0-9]|[12][0-9]|30)$", description="images: RandAugment in training", examples=['"2x9"']
+    )
+    mixup: NonNegative | None = Field(None, description="images: alpha of mixup's Beta distribution; 0: none")
+    cutmix: NonNegative | None = Field(None, description="images: alpha of CutMix's Beta distribution; 0: none")
+    label_smoothing: Annotated[NonNegative, Words("a number of at least 0 and below 1")] | None = Field(
+        None, lt=1, description="classification: share of the training target spread over all classes"
+    )
     options: dict[str, Scalar] | None = Field(
         None, description="options of the method; each goes to the methods that have it"
     )
@@ -77,6 +86,7 @@ class Settings(Frozen):
     not_null: ClassVar[tuple[str, ...]] = ()
     nullable: ClassVar[tuple[str, ...]] = (
         "clip_norm", "chain_period", "chain_count", "split_seed", "train_limit", "eval_limit",
+        "rand_augment",
     )  # fmt: skip
 
 

@@ -47,6 +47,11 @@ class RunSpec(Frozen):
     train_limit: int | None = Field(None, ge=1)
     eval_limit: int | None = Field(None, ge=1)
     selection: Literal["val_loss", "val_metric", "last"] = "val_loss"
+    flip: bool = False
+    rand_augment: str | None = None
+    mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
     @cached_property
     def canonical(self) -> str:

@@ -145,7 +145,7 @@ def result(spec: RunSpec, plan: Plan, **changes: Any) -> dict[str, Any]:
     score = base + quality + tuned + float(twin_rng.normal(0, 0.006)) - 0.2 * (spec.method == "head_only")
     train_loss, test_loss = 1.4 * (1 - score), 1.6 * (1 - score) + 0.02
     count = counts(spec, plan)
-    head = plan.models[spec.model.id].head_size(plan.datasets[spec.dataset.id].num_labels)
+    head = plan.models[spec.model.id].head_size(plan.datasets[spec.dataset.id].outputs)
     seconds = 9.0 + 4 * (spec.method == "fft") - 2 * method.column_sparse + float(rng.normal(0, 0.2))
     row = dict.fromkeys(RESULT.names) | {
         "run_id": spec.run_id, "spec": spec.canonical, "model": spec.model.id, "dataset": spec.dataset.id,

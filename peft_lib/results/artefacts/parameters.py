@@ -31,14 +31,16 @@ def counts(spec: RunSpec, plan: Plan) -> Counts:
     """Trainable parameters and (model + A + B), from the catalog's dimensions."""
     entry = plan.models[spec.model.id]
     method = get_method(spec.method)
-    head = entry.head_size(plan.datasets[spec.dataset.id].num_labels)
+    outputs = plan.datasets[spec.dataset.id].outputs
+    head = entry.head_size(outputs)
+    in_full = head - (entry.head_frozen if outputs is not None else 0) + entry.also_trained
     if "backbone" in method.trains:
-        return Counts(entry.parameters + head, entry.parameters + head)
+        return Counts(entry.parameters + in_full - entry.also_trained, entry.parameters + head)
     if not method.has_factors:
-        return Counts(head, entry.parameters + head)
+        return Counts(in_full, entry.parameters + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
     return Counts(
-        method.trained_size(shapes, spec.rank) + head, entry.parameters + head + method.counted_size(shapes, spec.rank)
+        method.trained_size(shapes, spec.rank) + in_full, entry.parameters + head + method.counted_size(shapes, spec.rank)
     )
 
 
