@@ -141,13 +141,14 @@ def build(request: Request, task: Task) -> Built:
     """
     spec, inputs, accelerator = request.spec, request.inputs, request.accelerator
     backbone = get_backbone(inputs.model.backbone)
-    model = backbone.build(inputs.model, inputs.model_dir, len(task.data.labels), generator(spec.seed, "head"))
+    outputs = len(task.data.labels)
+    model = backbone.build(inputs.model, inputs.model_dir, outputs, generator(spec.seed, "head"))
     model.to(accelerator.device)
     method = get_method(spec.method)
     adapter = adapt(
         model, method, rank=spec.rank, alpha=spec.alpha, scaling=spec.scaling, seed=spec.seed,
         execution=request.execution.layers if method.has_factors else "none",
-        targets=inputs.model.targets.get(spec.targets, ()), head=backbone.HEAD, **spec.options,
+        targets=inputs.model.targets.get(spec.targets, ()), head=backbone.heads(inputs.model, outputs), **spec.options,
     )  # fmt: skip
     counts = adapter.counts()
     with accelerator.autocast():  # a place that the forward pass goes round would not train, without a word
