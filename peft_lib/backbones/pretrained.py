@@ -68,7 +68,7 @@ def skeleton(family: Family, entry: ModelEntry) -> PreTrainedModel:
     config = catalog_config(family, entry)
     config.num_hidden_layers = _layers(entry, config, "its architecture")
     config._attn_implementation = family.attention
-    with torch.device("meta"):
+    with torch.device("meta"), _quiet():
         return family.kind(config, **family.arguments)
 
 
@@ -76,7 +76,8 @@ def catalog_config(family: Family, entry: ModelEntry) -> PreTrainedConfig:
     """The configuration that `architecture` of the catalog states, all blocks included. Raises WeightsError."""
     facts = {**family.facts, **entry.architecture}
     try:
-        return family.config(**facts)
+        with _quiet():
+            return family.config(**facts)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"model '{entry.id}': architecture {facts} is none of {entry.backbone}: {error}") from error
 
