@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
@@ -78,7 +79,7 @@ def catalog_config(family: Family, entry: ModelEntry) -> PreTrainedConfig:
     try:
         with _quiet():
             return family.config(**facts)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise WeightsError(f"model '{entry.id}': architecture {facts} is none of {entry.backbone}: {error}") from error
 
 
