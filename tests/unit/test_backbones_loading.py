@@ -185,11 +185,16 @@ def test_minilm_has_the_bits_that_assigning_its_file_gives(tmp_path):
 def test_a_configuration_that_is_not_the_catalogs_is_refused(name, tiny_dir):
     for key, value in TINY[name].architecture.items():
         if isinstance(value, int) and not isinstance(value, bool):
-            other = {**TINY[name].architecture, key: value + 8}
-            with pytest.raises(
-                WeightsError, match=rf"config.json has {key}={value}, the catalog's .* says {value + 8}"
-            ):
+            wrong = value * 2 or 8
+            other = {**TINY[name].architecture, key: wrong}
+            with pytest.raises(WeightsError, match=rf"config.json has {key}={value}, the catalog's .* says {wrong}"):
                 build(name, tiny_dir(name), architecture=other)
+
+
+def test_an_architecture_that_cannot_be_is_refused(tiny_dir):
+    for architecture in ({"hidden_size": 30, "num_attention_heads": 4}, {"hidden_size": "wide"}):
+        with pytest.raises(WeightsError, match=r"model 'tiny_llama': architecture .* is none of llama"):
+            build("tiny_llama", tiny_dir("tiny_llama"), architecture=architecture)
 
 
 @pytest.mark.parametrize("name", TINY)
