@@ -108,7 +108,8 @@ class Plan:
         entry, source = self.datasets[dataset], self.models[model]
         tokenizer = f"{source.source}@{source.revision}"
         roots = [PACKAGE / f"data/{entry.loader}.py", PACKAGE / "data/prepare.py"]
-        return fingerprint(roots, [entry.ref().model_dump_json(), tokenizer, str(input_size)])
+        locked = [f"{name} {split.sha256}" for name, split in sorted(entry.lock.splits.items())] if entry.lock else []
+        return fingerprint(roots, [entry.ref().model_dump_json(), tokenizer, str(input_size), *locked])
 
     def asset_fingerprint(self, model: str) -> str:
         """Fingerprint of a model folder: its reference, and for a pre-trained one the code and data that make it."""
