@@ -84,7 +84,8 @@ def rendered(loader: ModuleType, table: "pa.Table", style: str) -> "pa.Table":
         return loader.render(table, style)
     if style not in STYLES:
         raise ValueError(f"style {style!r}: texts are rendered as one of {', '.join(STYLES)}")
-    columns = [name for name in ("text", "text_pair", "target") if name in table.column_names]
+    wanted = ("text", "text_pair", "target") if loader.TASK == "generation" else ("text", "text_pair")
+    columns = [name for name in wanted if name in table.column_names]
     table = table.select(columns)
     if style == "prompt" and "text_pair" in columns:
         pairs = zip(table["text"].to_pylist(), table["text_pair"].to_pylist(), strict=True)
