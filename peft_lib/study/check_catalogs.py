@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 from peft_lib.data.loaders import available
-from peft_lib.data.sources import SourceError, parse
 from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.parsing import Parser
@@ -126,16 +125,7 @@ def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None
         if isinstance(reads, str) and entry.modality is not None and reads != entry.modality:
             rule = f"loader {entry.loader} makes {reads} data"
             parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another loader")
-        task = _declared(entry.loader, "TASK")
-        if isinstance(task, str) and task != entry.task and not parser.is_broken((key, "task")):
-            rule = f"loader {entry.loader} makes data for {task}"
-            parser.problem((key, "task"), entry.task, rule, f"use task: {task}, or another loader")
         scheme = _source(parser, key, entry.source)
-        if scheme:
-            try:
-                parse(entry.source)
-            except SourceError as error:
-                parser.problem((key, "source"), entry.source, str(error), "docs/study.md lists the sources")
         if scheme and entry.revision is None and not parser.is_broken((key, "revision")):
             rule = "a data set needs the revision that names its content"
             parser.problem((key, "revision"), ABSENT, rule, f"add revision: {_revision(entry.loader)}")
