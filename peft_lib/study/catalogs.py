@@ -132,7 +132,9 @@ class DatasetEntry(Entry):
     num_labels: int | None = Field(None, ge=2, description="classes (classification only)")
     metric: Metric = Field("accuracy", description="headline metric on test")
     measures: tuple[Metric, ...] = Field((), description="metrics that are recorded beside the headline")
-    carve_out: Text | None = Field(None, description="how the splits differ from the published ones; shown with results")
+    carve_out: Text | None = Field(
+        None, description="how the splits differ from the published ones; shown with results"
+    )
     sizes: dict[Literal["train", "validation", "test"], Size] = Field(
         description="rows of train, validation and test as used", examples=["{train: 800, validation: 100, test: 100}"]
     )
