@@ -83,7 +83,7 @@ def text_batch() -> dict[str, torch.Tensor]:
 
 def test_parameters_and_head_are_those_of_the_catalog(built):
     entry, model = built
-    heads = get_backbone(entry.backbone).HEAD
+    heads = get_backbone(entry.backbone).heads(entry, 18)
     in_head = sum(p.numel() for path in heads for p in model.get_submodule(path).parameters())
     assert sum(p.numel() for p in model.parameters()) - in_head == entry.parameters
     assert in_head == entry.head_size(18)
@@ -123,11 +123,12 @@ def test_head_depends_only_on_its_generator(minilm_dir, vit_dir):
             before = torch.get_rng_state()
             models.append(backbone.build(entry, folder, 5, seeds.generator(seed, "head")))
             assert torch.equal(torch.get_rng_state(), before)
-        first, same, other = (m.get_submodule(backbone.HEAD[0]) for m in models)
+        (head,) = backbone.heads(entry, 5)
+        first, same, other = (m.get_submodule(head) for m in models)
         assert torch.equal(first.weight, same.weight) and not torch.equal(first.weight, other.weight)
         assert first.weight.std().item() == pytest.approx(0.02, rel=0.2) and not first.bias.any()
         states = [m.state_dict() for m in models]
-        body = [key for key in states[0] if not key.startswith(backbone.HEAD[0])]
+        body = [key for key in states[0] if not key.startswith(head)]
         assert body and all(torch.equal(states[0][key], states[2][key]) for key in body)
 
 
