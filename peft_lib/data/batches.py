@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from peft_lib.data.images import image_pixels
+from peft_lib.data.augment import Plan
+from peft_lib.data.pixels import Pixels, Rows
 from peft_lib.files import sha256_file
 
 PAD_MULTIPLE = 8
@@ -58,6 +59,10 @@ class Prepared(ABC):
     def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         """CPU tensors of the rows in the given order; classes are in `y`."""
 
+    def stream(self, requests: Iterable[tuple[Rows, None]]) -> Iterator[dict[str, torch.Tensor]]:
+        """`collate` of each (rows, None), in order; only images know another second part."""
+        return (self.collate(rows) for rows, _ in requests)
+
 
 class PreparedText(Prepared):
     """Token sequences, kept flat: row i is the slice offsets[i]:offsets[i + 1]."""
@@ -97,20 +102,21 @@ class PreparedText(Prepared):
 
 
 class PreparedImages(Prepared):
-    """Pixels, decoded once to uint8 (N, C, H, W)."""
+    """Images at source size, made into batches by data/pixels.py."""
 
     columns = ("pixel_values",)
 
     def __init__(self, manifest: dict, table: pa.Table) -> None:
         super().__init__(manifest, table)
-        self._pixels = torch.from_numpy(np.ascontiguousarray(image_pixels(table).transpose(0, 3, 1, 2)))
-        self._mean = torch.tensor(manifest["image_mean"], dtype=torch.float32)[:, None, None]
-        self._std = torch.tensor(manifest["image_std"], dtype=torch.float32)[:, None, None]
+        self.pixels = Pixels(manifest, table)
 
-    def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
-        """pixel_values (B, C, H, W) float32: (value / 255 - mean) / std per channel."""
-        pixels = self._pixels[torch.as_tensor(np.asarray(indices, dtype=np.int64))]
-        return {"pixel_values": (pixels.to(torch.float32) / 255 - self._mean) / self._std}
+    def collate(self, indices: Rows, plans: Sequence[Plan] | None = None) -> dict[str, torch.Tensor]:
+        """pixel_values (B, C, H, W) float32: (value / 255 - mean) / std per channel; augmented if there are plans."""
+        return {"pixel_values": self.pixels.batch(indices, plans)}
+
+    def stream(self, requests: Iterable[tuple[Rows, Sequence[Plan] | None]]) -> Iterator[dict[str, torch.Tensor]]:
+        """`collate` of each (rows, plans), in order; worker threads meanwhile make the next ones."""
+        return ({"pixel_values": pixels} for pixels in self.pixels.stream(requests))
 
 
 def load_prepared(folder: Path | str) -> PreparedText | PreparedImages:

@@ -13,14 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from peft_lib.data.images import image_pixels, image_table
+from peft_lib.data.images import ImageError, image_columns
 from peft_lib.data.loaders import UnknownModuleError, get_loader
 from peft_lib.files import atomic_path, sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-
-# Pixels in 0..1 are centred and scaled by these, in pre-training and fine-tuning alike (as ViT-Base's processor does).
-IMAGE_MEAN = 0.5
-IMAGE_STD = 0.5
 
 
 class PrepareError(ValueError):
@@ -38,7 +34,7 @@ def prepare(
     """Writes out_dir/data.parquet and then out_dir/manifest.json (its presence means a whole folder).
 
     data.parquet: id, split, label and either input_ids (list<int32>, special tokens included, not padded) with
-    token_type_ids (list<int8>), or image (uint8, H*W*C bytes; bilinear resize to a square, antialiased).
+    token_type_ids (list<int8>), or image or encoded (pixels or files at source size: data/images.py).
 
     Args:
         entry: the data set's catalog entry.
@@ -47,7 +43,8 @@ def prepare(
             part first.
         image_size: edge in pixels (images).
         out_dir: folder to write.
-        assets_dir: the model's folder with tokenizer.json and config.json (text); not read for images.
+        assets_dir: the model's folder: tokenizer.json and config.json (text), manifest.json with image_mean and image_std (images;
+            not read where a study pre-trains the model).
 
     Raises:
         PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
@@ -87,7 +84,10 @@ def prepare(
     if entry.modality == "text":
         table, facts = _tokenise(rows, cast(int, max_length), cast(Path, assets_dir))
     else:
-        table, facts = _resize(rows, cast(int, image_size))
+        try:
+            table, facts = image_columns(rows, cast(int, image_size), model, assets_dir)
+        except ImageError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     out_dir = Path(out_dir)
     with atomic_path(out_dir / "data.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -128,7 +128,8 @@ def _check_arguments(
 def _check_table(entry: DatasetEntry, rows: pa.Table) -> None:
     """Every row has every value, of the right kind: a null label would become some integer on the way to the model."""
     where = f"data set '{entry.id}', loader '{entry.loader}'"
-    kind = "text" if entry.modality == "text" else "image"
+    images = "encoded" if "encoded" in rows.column_names else "image"
+    kind = "text" if entry.modality == "text" else images
     missing = [name for name in ("id", "split", "label", kind) if name not in rows.column_names]
     if missing:
         raise PrepareError(f"{where}: its table has no column {', '.join(missing)}; it has {rows.column_names}")
@@ -142,6 +143,7 @@ def _check_table(entry: DatasetEntry, rows: pa.Table) -> None:
         ("id", "text", _is_text), ("split", "text", _is_text), ("label", "integers", pa.types.is_integer),
         ("text", "text", _is_text), ("text_pair", "text", _is_text),
         ("image", "images of one size (data/images.py: image_table)", pa.types.is_fixed_size_binary),
+        ("encoded", "files of images (data/images.py: encoded_table)", pa.types.is_large_binary),
     ):  # fmt: skip
         if name in rows.column_names and not fits(rows[name].type):
             raise PrepareError(f"{where}: column {name} is {rows[name].type}, {_row(rows, 0)} included; need {rule}")
@@ -216,35 +218,5 @@ def _tokenise(rows: pa.Table, max_length: int, assets_dir: Path) -> tuple[pa.Tab
         "max_length": max_length,
         "tokens": {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())},
         "fraction_truncated": sum(bool(encoding.overflowing) for encoding in encodings) / len(encodings),
-    }
-    return table, facts
-
-
-def _resize(rows: pa.Table, image_size: int) -> tuple[pa.Table, dict]:
-    from PIL import Image  # here: text needs no image library
-
-    pixels = image_pixels(rows)
-    channels = pixels.shape[3]
-    if channels not in (1, 3):
-        raise PrepareError(f"images have {channels} channels: need 1 (grey) or 3 (RGB)")
-    resized = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(image[..., 0] if channels == 1 else image).resize(
-                    (image_size, image_size), Image.Resampling.BILINEAR
-                )
-            ).reshape(image_size, image_size, channels)
-            for image in pixels
-        ]
-    )
-    table = image_table(rows["id"].to_pylist(), rows["split"].to_pylist(), resized, rows["label"].to_numpy())
-    facts = {
-        "tokenizer": None,
-        "image_size": image_size,
-        "channels": channels,
-        "original_size": [int(pixels.shape[1]), int(pixels.shape[2])],
-        "image_mean": [IMAGE_MEAN] * channels,
-        "image_std": [IMAGE_STD] * channels,
-        "fraction_truncated": 0.0,
     }
     return table, facts

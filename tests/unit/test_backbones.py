@@ -50,6 +50,8 @@ def toy_dir(tmp_path_factory) -> Path:
     manifest = {
         "dataset": "toy",
         "modality": "image",
+        "image_size": 16,
+        "channels": 1,
         "labels": ["left", "right", "top"],
         "image_mean": [0.5],
         "image_std": [0.5],
