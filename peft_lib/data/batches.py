@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from peft_lib.data.images import image_pixels
+from peft_lib.data.augment import Plan
+from peft_lib.data.pixels import Pixels, Rows
 from peft_lib.data.tables import read_mapped
 from peft_lib.files import sha256_file
 
@@ -68,6 +69,10 @@ class Prepared(ABC):
         """What it should answer: `labels` (B,) int64 classes, or float32 numbers."""
         chosen = torch.from_numpy(self.y[np.asarray(indices, dtype=np.int64)])
         return {"labels": chosen.to(torch.float32) if self.task == "regression" else chosen}
+
+    def stream(self, requests: Iterable[tuple[Rows, Sequence[Plan] | None]]) -> Iterator[dict[str, torch.Tensor]]:
+        """`collate` of the rows of each (rows, plans), in order; only images have plans (data/augment.py)."""
+        return (self.collate(rows) for rows, _ in requests)
 
 
 def strata(y: np.ndarray) -> np.ndarray:
@@ -155,18 +160,19 @@ class PreparedText(Prepared):
 
 
 class PreparedImages(Prepared):
-    """Pixels, decoded once to uint8 (N, C, H, W)."""
+    """Images at source size, made into batches by data/pixels.py."""
 
     def __init__(self, manifest: dict, table: pa.Table) -> None:
         super().__init__(manifest, table)
-        self._pixels = torch.from_numpy(np.ascontiguousarray(image_pixels(table).transpose(0, 3, 1, 2)))
-        self._mean = torch.tensor(manifest["image_mean"], dtype=torch.float32)[:, None, None]
-        self._std = torch.tensor(manifest["image_std"], dtype=torch.float32)[:, None, None]
+        self.pixels = Pixels(manifest, table)
 
-    def collate(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
-        """pixel_values (B, C, H, W) float32: (value / 255 - mean) / std per channel."""
-        pixels = self._pixels[torch.as_tensor(np.asarray(indices, dtype=np.int64))]
-        return {"pixel_values": (pixels.to(torch.float32) / 255 - self._mean) / self._std}
+    def collate(self, indices: Rows, plans: Sequence[Plan] | None = None) -> dict[str, torch.Tensor]:
+        """pixel_values (B, C, H, W) float32: (value / 255 - mean) / std per channel; augmented if there are plans."""
+        return {"pixel_values": self.pixels.batch(indices, plans)}
+
+    def stream(self, requests: Iterable[tuple[Rows, Sequence[Plan] | None]]) -> Iterator[dict[str, torch.Tensor]]:
+        """`collate` of each (rows, plans), in order; worker threads meanwhile make the next ones."""
+        return ({"pixel_values": pixels} for pixels in self.pixels.stream(requests))
 
 
 def load_prepared(folder: Path | str) -> PreparedText | PreparedImages:

@@ -12,16 +12,12 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from peft_lib.data.images import image_pixels, image_table
+from peft_lib.data.images import ImageError, image_columns
 from peft_lib.data.loaders import UnknownModuleError, declared, get_loader
 from peft_lib.data.tables import write_mapped
 from peft_lib.data.text import TextError, render, text_columns
 from peft_lib.files import sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-
-# Pixels in 0..1 are centred and scaled by these, in pre-training and fine-tuning alike (as ViT-Base's processor does).
-IMAGE_MEAN = 0.5
-IMAGE_STD = 0.5
 
 
 class PrepareError(ValueError):
@@ -39,7 +35,7 @@ def prepare(
     """Writes out_dir/data.arrow and then out_dir/manifest.json (its presence means a whole folder).
 
     data.arrow: id, split, label (no label where text is generated) and either what data/text.py makes of texts in the
-    style that the model's backbone reads, or image (uint8, H*W*C bytes; bilinear resize to a square, antialiased).
+    style that the model's backbone reads, or image or encoded (pixels or files at source size: data/images.py).
 
     Args:
         entry: the data set's catalog entry.
@@ -48,7 +44,8 @@ def prepare(
             part first.
         image_size: edge in pixels (images).
         out_dir: folder to write.
-        assets_dir: the model's folder with tokenizer.json and config.json (text); not read for images.
+        assets_dir: the model's folder: tokenizer.json and config.json (text), manifest.json with image_mean and image_std (images;
+            not read where a study pre-trains the model).
 
     Raises:
         PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
@@ -95,7 +92,10 @@ def prepare(
         except TextError as error:
             raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     else:
-        table, facts = _resize(rows, cast(int, image_size))
+        try:
+            table, facts = image_columns(rows, cast(int, image_size), model, assets_dir)
+        except ImageError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     out_dir = Path(out_dir)
     write_mapped(table, out_dir / "data.arrow")
     manifest |= facts | {"sha256": sha256_file(out_dir / "data.arrow")}
@@ -160,6 +160,7 @@ def _check_table(entry: DatasetEntry, rows: pa.Table) -> None:
         ("id", "text", _is_text), ("split", "text", _is_text), (answer, words, is_answer),
         ("text", "text", _is_text), ("text_pair", "text", _is_text), ("group", "text", _is_text),
         ("image", "images of one size (data/images.py: image_table)", pa.types.is_fixed_size_binary),
+        ("encoded", "files of images (data/images.py: encoded_table)", pa.types.is_large_binary),
     ):  # fmt: skip
         if name in rows.column_names and not fits(rows[name].type):
             raise PrepareError(f"{where}: column {name} is {rows[name].type}, {_row(rows, 0)} included; need {rule}")
@@ -222,33 +223,3 @@ def _check_classes(entry: DatasetEntry, loader: ModuleType, rows: pa.Table, labe
             f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {labels[outside[0]]}; the loader's "
             f"{len(loader.LABELS)} classes are 0 to {len(loader.LABELS) - 1}"
         )
-
-
-def _resize(rows: pa.Table, image_size: int) -> tuple[pa.Table, dict]:
-    from PIL import Image  # here: text needs no image library
-
-    pixels = image_pixels(rows)
-    channels = pixels.shape[3]
-    if channels not in (1, 3):
-        raise PrepareError(f"images have {channels} channels: need 1 (grey) or 3 (RGB)")
-    resized = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(image[..., 0] if channels == 1 else image).resize(
-                    (image_size, image_size), Image.Resampling.BILINEAR
-                )
-            ).reshape(image_size, image_size, channels)
-            for image in pixels
-        ]
-    )
-    table = image_table(rows["id"].to_pylist(), rows["split"].to_pylist(), resized, rows["label"].to_numpy())
-    facts = {
-        "tokenizer": None,
-        "image_size": image_size,
-        "channels": channels,
-        "original_size": [int(pixels.shape[1]), int(pixels.shape[2])],
-        "image_mean": [IMAGE_MEAN] * channels,
-        "image_std": [IMAGE_STD] * channels,
-        "fraction_truncated": 0.0,
-    }
-    return table, facts

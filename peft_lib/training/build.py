@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from peft_lib.backbones.weights import verified_sha256
+from peft_lib.data.augment import Augmentation
 from peft_lib.layers.adapter import Adapter
 from peft_lib.layers.checking import check
 from peft_lib.methods.registry import get_method
@@ -69,6 +70,7 @@ class Built:
     total_steps: int
     resets: tuple[int, ...]
     weights_sha256: str
+    augmentation: Augmentation
 
     @property
     def adapter(self) -> Adapter:
@@ -121,7 +123,8 @@ def build(request: Request, items: TaskData) -> Built:
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)
     weights = verified_sha256(inputs.model_dir)
-    return Built(request, parts, model, optimizer, counts, total_steps, resets, weights)
+    augmentation = Augmentation(spec, inputs.dataset.num_labels)
+    return Built(request, parts, model, optimizer, counts, total_steps, resets, weights, augmentation)
 
 
 def to_device(batch: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:

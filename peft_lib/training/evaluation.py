@@ -61,8 +61,9 @@ def evaluate(
     order = np.argsort(data.n_tokens[rows], kind="stable")  # by length, so that little is padded
     mine = order[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[np.ndarray, ...]] = []
-    for chosen in batches(mine, data.n_tokens[rows], min(EVAL_BATCH, batch_limit or EVAL_BATCH)):
-        batch = to_device(data.collate(rows[chosen]), accelerator)
+    cut = list(batches(mine, data.n_tokens[rows], min(EVAL_BATCH, batch_limit or EVAL_BATCH)))
+    for chosen, made in zip(cut, data.stream((rows[chosen], None) for chosen in cut), strict=True):
+        batch = to_device(made, accelerator)
         targets = to_device(data.targets(rows[chosen]), accelerator)
         with accelerator.autocast():
             outputs = parts.backbone.forward(model, batch)

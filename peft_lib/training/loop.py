@@ -4,14 +4,15 @@ import math
 from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from peft_lib.seeds import derive_seed, generator
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.training.build import Built, to_device
 from peft_lib.training.evaluation import Evaluation, evaluate_split
 from peft_lib.training.failures import Diverged
+from peft_lib.training.micro_batches import MicroBatch, micro_batches
 from peft_lib.training.optimizer import clear_state, set_lr
 from peft_lib.training.schedule import lr_factor
 from peft_lib.training.state import State
@@ -51,9 +52,12 @@ def train_epoch(run: Built, state: State, epoch: int) -> float:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     run.model.train()
-    for start in range(0, len(order), spec.batch_size):
-        set_lr(optimizer, lr_factor(spec, state.progress.step, run.total_steps))
-        loss_sum += backward(run, order[start : start + spec.batch_size])
+    for part, batch in zip(*micro_batches(run, order, epoch), strict=True):
+        if part.first:
+            set_lr(optimizer, lr_factor(spec, state.progress.step, run.total_steps))
+        loss_sum += backward(run, part, batch)
+        if not part.last:
+            continue
         if spec.clip_norm is not None:
             accelerator.clip_grad_norm_(parameters, spec.clip_norm)
         optimizer.step()
@@ -62,34 +66,23 @@ def train_epoch(run: Built, state: State, epoch: int) -> float:
     return float(accelerator.reduce(loss_sum, "sum")) / float(run.items.weights[rows].sum())
 
 
-def backward(run: Built, batch_rows: np.ndarray) -> torch.Tensor:
-    """Gradient of the mean loss over one effective batch, in micro-batches; returns this process's loss sum.
+def backward(run: Built, part: MicroBatch, batch: dict[str, Tensor]) -> Tensor:
+    """Adds a micro-batch's part of the gradient of the mean loss; returns its loss sum.
 
-    The mean is over items, or target tokens: sum of losses over sum of weights, which every process knows beforehand.
-    Each process takes every n-th row, and all take the same number of micro-batches: DDP waits for a backward pass of
-    each. It averages gradients over processes (hence the factor num_processes), once, after the last micro-batch.
+    DDP averages gradients over processes once, after the last micro-batch of an effective batch.
     """
     accelerator, items = run.request.accelerator, run.items
-    smoothing = run.request.spec.label_smoothing
-    world = accelerator.num_processes
-    mine = batch_rows[accelerator.process_index :: world]
-    most = math.ceil(len(batch_rows) / world)
-    size = run.request.execution.micro_batch or most
-    total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
-    denominator = float(items.weights[batch_rows].sum())
-    for start in range(0, most, size):
-        chosen, weight = mine[start : start + size], world / denominator
-        if len(chosen) == 0:  # the others have one more: a row without weight takes part in their backward pass
-            chosen, weight = batch_rows[:1], 0.0
-        batch = to_device(items.data.collate(chosen), accelerator)
-        targets = to_device(items.data.targets(chosen), accelerator)
-        with nullcontext() if start + size >= most else accelerator.no_sync(run.model):
-            with accelerator.autocast():
-                outputs = run.parts.backbone.forward(run.model, batch)
-            losses = items.task.losses(outputs, targets, smoothing)
-            accelerator.backward(losses.sum() * weight)
-        total += losses.detach().double().sum() * bool(weight)
-    return total
+    targets = items.data.targets(part.rows)
+    shares = run.augmentation.targets(items.data.y, part.plans)
+    if shares is not None:
+        targets["labels"] = shares
+    batch, targets = to_device(batch, accelerator), to_device(targets, accelerator)
+    with nullcontext() if part.last else accelerator.no_sync(run.model):
+        with accelerator.autocast():
+            outputs = run.parts.backbone.forward(run.model, batch)
+        losses = items.task.losses(outputs, targets, run.request.spec.label_smoothing)
+        accelerator.backward(losses.sum() * part.factor)
+    return losses.detach().double().sum() * part.counts
 
 
 def note_epoch(run: Built, state: State, epoch: int, running: float, validation: Evaluation) -> None:

@@ -388,9 +388,9 @@ def test_pool_is_cut_by_the_split_seed(image_folder):
 def test_preparing_twice_gives_the_same_bytes(tmp_path, text_folder, small, models, tokenizer_dir):
     # The six-layer model has the same tokenizer, so its folder is the same too.
     prepare(small, models["minilm_l6"], 24, None, tmp_path, tokenizer_dir)
-    assert (tmp_path / "data.parquet").read_bytes() == (text_folder / "data.parquet").read_bytes()
+    assert (tmp_path / "data.arrow").read_bytes() == (text_folder / "data.arrow").read_bytes()
     assert (tmp_path / "manifest.json").read_bytes() == (text_folder / "manifest.json").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.parquet", "manifest.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.arrow", "manifest.json"]
 
 
 def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
@@ -398,9 +398,9 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
         load_prepared(tmp_path)
     manifest = json.loads((image_folder / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    data = bytearray((image_folder / "data.parquet").read_bytes())
+    data = bytearray((image_folder / "data.arrow").read_bytes())
     data[len(data) // 2] ^= 1
-    (tmp_path / "data.parquet").write_bytes(data)
+    (tmp_path / "data.arrow").write_bytes(data)
     with pytest.raises(PreparedDataError, match=f"its manifest says {manifest['sha256']}.*prepare it again"):
         load_prepared(tmp_path)
 
@@ -408,7 +408,7 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": '])
 def test_a_damaged_manifest_is_refused(text, tmp_path, image_folder):
     (tmp_path / "manifest.json").write_text(text)
-    (tmp_path / "data.parquet").write_bytes((image_folder / "data.parquet").read_bytes())
+    (tmp_path / "data.arrow").write_bytes((image_folder / "data.arrow").read_bytes())
     with pytest.raises(PreparedDataError, match=r"manifest\.json is damaged: delete"):
         load_prepared(tmp_path)
 
