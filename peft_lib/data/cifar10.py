@@ -29,6 +29,16 @@ FRACTIONS = {  # the rows' mark -> shares of its rows
 }
 
 
+def marks(options: Mapping[str, Any]) -> dict[str, str]:
+    """Published split that is read -> the mark of its rows. Raises ValueError for another option than `test_from_train`."""
+    carved = options.get("test_from_train", False)
+    if set(options) - set(OPTIONS) or not isinstance(carved, bool):
+        raise ValueError(
+            f"data set 'cifar10' takes no options but `test_from_train: true`, got {dict(options)}: correct the catalog"
+        )
+    return {"train": ALL} if carved else {"train": POOL, "test": "test"}
+
+
 def rows(options: Mapping[str, Any], source: Any) -> pa.Table:
     """Images in the source's order (uint8, 32x32x3), decoded from its PNG or JPEG files.
 
@@ -39,34 +49,29 @@ def rows(options: Mapping[str, Any], source: Any) -> pa.Table:
     Raises:
         ValueError: for another option, or a file that is no image of 32x32 pixels.
     """
-    carved = options.get("test_from_train", False)
-    if set(options) - set(OPTIONS) or not isinstance(carved, bool):
-        raise ValueError(
-            f"data set 'cifar10' takes no options but `test_from_train: true`, got {dict(options)}: correct the catalog"
-        )
     ids: list[str] = []
     files: list[bytes] = []
     labels: list[np.ndarray] = []
-    marks: list[str] = []
-    for split, mark in (("train", ALL),) if carved else (("train", POOL), ("test", "test")):
+    column: list[str] = []
+    for split, mark in marks(options).items():
         table = source.split(split)
         ids += [f"cifar10-{split}-{index:05d}" for index in range(len(table))]
         files += [image["bytes"] for image in table["img"].to_pylist()]
         labels.append(table["label"].to_numpy())
-        marks += [mark] * len(table)
+        column += [mark] * len(table)
     pixels = decoded_pixels(files, ids)
     if pixels.shape[1:] != (32, 32, 3):
         raise ValueError(f"images have {pixels.shape[1:3]} pixels: CIFAR-10's have 32x32; correct the catalog's source")
-    return image_table(ids, marks, pixels, np.concatenate(labels))
+    return image_table(ids, column, pixels, np.concatenate(labels))
 
 
 def split(column: Sequence[str], labels: np.ndarray, split_seed: int) -> dict[str, np.ndarray]:
     """The shares of FRACTIONS of the rows that are not the published test, stratified, drawn with the run's split seed."""
-    marks = np.asarray(column)
-    parts = fixed_splits(marks[marks == "test"])
-    parts = {name: np.flatnonzero(marks == name) for name in parts}
+    names = np.asarray(column)
+    fixed = fixed_splits(names[~np.isin(names, list(FRACTIONS))])
+    parts = {name: np.flatnonzero(names == name) for name in fixed}
     for mark, fractions in FRACTIONS.items():
-        pool = np.flatnonzero(marks == mark)
+        pool = np.flatnonzero(names == mark)
         if len(pool):
             cut = stratified_split(np.asarray(labels)[pool], fractions, split_seed, name="cifar10")
             parts |= {name: pool[indices] for name, indices in cut.items()}
