@@ -68,7 +68,7 @@ def rows(options: Mapping[str, Any], source: Any) -> pa.Table:
 def split(column: Sequence[str], labels: np.ndarray, split_seed: int) -> dict[str, np.ndarray]:
     """The shares of FRACTIONS of the rows that are not the published test, stratified, drawn with the run's split seed."""
     names = np.asarray(column)
-    fixed = fixed_splits(names[~np.isin(names, list(FRACTIONS))])
+    fixed = fixed_splits([name for name in column if name not in FRACTIONS])
     parts = {name: np.flatnonzero(names == name) for name in fixed}
     for mark, fractions in FRACTIONS.items():
         pool = np.flatnonzero(names == mark)
