@@ -102,8 +102,8 @@ class Augmentation:
             return None
         pairs = [(y[plan.own.row], y[(plan.partner or plan.own).row]) for plan in plans]
         own, partner = torch.nn.functional.one_hot(torch.as_tensor(np.array(pairs)), self._classes).float().unbind(1)
-        share = torch.tensor([plan.share for plan in plans], dtype=torch.float32)[:, None]
-        return partner * (1 - share) + own * share
+        share = torch.tensor([plan.share for plan in plans], dtype=torch.float64)[:, None]
+        return partner * (1 - share).float() + own * share.float()
 
     def _look(self, epoch: int, row: int) -> Look:
         draws = generator(self._spec.seed, "augment", epoch, row)

@@ -103,7 +103,7 @@ class Pixels:
             if plan.partner is not None and plan.partner not in places:
                 places[plan.partner] = len(looks)
                 looks.append(plan.partner)
-        slots = torch.empty(len(looks), *self.shape)
+        slots = self._empty(len(looks))
         tasks: list[Future[None]] = []
         for look, slot in zip(looks, slots.numpy(), strict=True):
             if self.workers:
@@ -111,6 +111,13 @@ class Pixels:
             else:
                 self._make(look, slot)
         return _Job(slots, tasks, plans, places, len(rows))
+
+    def _empty(self, count: int) -> torch.Tensor:
+        """(count, C, H, W) fp32, with the strides of the batches of kept pixels: a convolution's last bits depend on them."""
+        channels, height, width = self.shape
+        if channels == 1:
+            return torch.empty(count, height, width, 1).permute(0, 3, 1, 2)
+        return torch.empty(count, channels, height, width)
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels.to(torch.float32) / 255 - self._mean) / self._std
@@ -120,7 +127,7 @@ class Pixels:
             task.result()
         if job.plans is None or all(plan.partner is None for plan in job.plans):
             return job.slots[: job.size]
-        mixed = torch.empty(job.size, *self.shape)
+        mixed = self._empty(job.size)
         for place, plan in enumerate(job.plans):
             own = job.slots[place]
             partner = own if plan.partner is None else job.slots[job.places[plan.partner]]
