@@ -27,7 +27,7 @@ MINILM = {
 }  # fmt: skip
 """MiniLM-L6's, for its catalog entries: their run ids are older than an `architecture` of fetched models."""
 FAMILY = Family(
-    BertModel, BertConfig, blocks="encoder.layer", dropped=("pooler.", "cls.", "classifier."), facts=MINILM,
+    BertModel, BertConfig, blocks=r"encoder\.layer", dropped=(r"pooler\.", r"cls\.", r"classifier\."), facts=MINILM,
     arguments={"add_pooling_layer": False},
 )  # fmt: skip
 

@@ -27,9 +27,9 @@ class Family:
     kind: type[PreTrainedModel]
     config: type[PreTrainedConfig]
     blocks: str
-    """Path of the list of blocks in a checkpoint, e.g. 'encoder.layer'."""
+    r"""Path of the list of blocks in a checkpoint, a pattern, e.g. r'encoder\.layer'."""
     dropped: tuple[str, ...] = ()
-    """Parts of a checkpoint that are not used, by the start of their names: heads of its pre-training, poolers."""
+    """What of a checkpoint is not used, patterns for the start of names: heads of its pre-training, poolers."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Configuration of catalog entries that do not state it."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -49,11 +49,12 @@ def load(
     blocks = config.num_hidden_layers
     config.num_hidden_layers = entry.layers or blocks
     with _quiet():
-        model, info = family.kind.from_pretrained(
+        made: Any = family.kind.from_pretrained(
             asset_dir, config=config, local_files_only=True, use_safetensors=True, dtype=dtype,
             device_map={"": str(device)}, attn_implementation=family.attention, ignore_mismatched_sizes=True,
             output_loading_info=True, **family.arguments,
         )  # fmt: skip
+    model, info = made
     _check(family, asset_dir, info, range(config.num_hidden_layers, blocks))
     if torch.device(device).type == "cpu":
         # Copies: safetensors maps the file, and a tensor's alignment there would change the last bits of products.
@@ -111,8 +112,7 @@ def _layers(entry: ModelEntry, config: PreTrainedConfig, where: str) -> int:
 def _check(family: Family, asset_dir: Path | str, info: Mapping[str, Any], cut: range) -> None:
     """Raises WeightsError unless every weight was found and everything else is known to be unused."""
     prefix = rf"({re.escape(family.kind.base_model_prefix)}\.)?"
-    starts = [re.escape(name) for name in family.dropped]
-    starts += [rf"{re.escape(family.blocks)}\.{index}\." for index in cut]
+    starts = [*family.dropped, *(rf"{family.blocks}\.{index}\." for index in cut)]
     unused = re.compile(rf"{prefix}({'|'.join(starts)})") if starts else re.compile(r"(?!)")
     problems = [f"missing {name}" for name in sorted(info["missing_keys"])]
     problems += [f"unexpected {name}" for name in sorted(info["unexpected_keys"]) if not unused.match(name)]
