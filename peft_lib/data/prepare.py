@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from peft_lib.data.images import ImageError, image_columns
-from peft_lib.data.loaders import UnknownModuleError, declared, get_loader
+from peft_lib.data.loaders import UnknownModuleError, declared, get_loader, labels_of, rendered
+from peft_lib.data.sources import source_of
 from peft_lib.data.tables import write_mapped
-from peft_lib.data.text import TextError, render, text_columns
+from peft_lib.data.text import TextError, text_columns
 from peft_lib.files import sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 
@@ -31,6 +32,7 @@ def prepare(
     image_size: int | None,
     out_dir: Path,
     assets_dir: Path | None,
+    mirror: Path | None = None,
 ) -> None:
     """Writes out_dir/data.arrow and then out_dir/manifest.json (its presence means a whole folder).
 
@@ -46,6 +48,7 @@ def prepare(
         out_dir: folder to write.
         assets_dir: the model's folder: tokenizer.json and config.json (text), manifest.json with image_mean and image_std (images;
             not read where a study pre-trains the model).
+        mirror: folder of a data mirror, read instead of the hub (data/sources.py).
 
     Raises:
         PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
@@ -63,7 +66,7 @@ def prepare(
             f"{loader.REVISION!r}: set `revision` in the catalog to that (results of the old revision stay separate)"
         )
     try:
-        rows = loader.rows(entry.options)
+        rows = loader.rows(entry.options, source_of(entry, loader, mirror))
     except (ValueError, OSError, ImportError) as error:
         raise PrepareError(f"data set '{entry.id}', loader '{entry.loader}': {error}") from error
     except Exception as error:  # a fault of the loader keeps its traceback
@@ -71,7 +74,9 @@ def prepare(
         raise
     style = declared("peft_lib.backbones", model.backbone, "STYLE")
     if entry.modality == "text":
-        rows = getattr(loader, "render", render)(rows, style)
+        kept = [name for name in ("id", "split", "label", "group") if name in rows.column_names]
+        texts = rendered(loader, rows, style)
+        rows = pa.table({name: (rows if name in kept else texts)[name] for name in (*kept, *texts.column_names)})
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 
@@ -83,7 +88,7 @@ def prepare(
         "revision": entry.revision,
         "options": dict(entry.options),
         "license": entry.license,
-        "labels": list(loader.LABELS),
+        "labels": list(labels_of(loader, entry.options)),
         "rows": dict(sorted(Counter(rows["split"].to_pylist()).items())),
     }
     if entry.modality == "text":
@@ -211,15 +216,16 @@ def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None
         )
 
 
-def _check_classes(entry: DatasetEntry, loader: ModuleType, rows: pa.Table, labels: np.ndarray) -> None:
-    if entry.num_labels != len(loader.LABELS):
+def _check_classes(entry: DatasetEntry, loader: ModuleType, rows: pa.Table, values: np.ndarray) -> None:
+    labels = labels_of(loader, entry.options)
+    if entry.num_labels != len(labels):
         raise PrepareError(
             f"data set '{entry.id}': the catalog says num_labels={entry.num_labels}, its loader has "
-            f"{len(loader.LABELS)} classes; correct the catalog"
+            f"{len(labels)} classes; correct the catalog"
         )
-    outside = np.flatnonzero((labels < 0) | (labels >= len(loader.LABELS)))
+    outside = np.flatnonzero((values < 0) | (values >= len(labels)))
     if len(outside):
         raise PrepareError(
-            f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {labels[outside[0]]}; the loader's "
-            f"{len(loader.LABELS)} classes are 0 to {len(loader.LABELS) - 1}"
+            f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {values[outside[0]]}; the loader's "
+            f"{len(labels)} classes are 0 to {len(labels) - 1}"
         )

@@ -15,15 +15,6 @@ class TextError(ValueError):
     """Texts, a tokenizer and a length that do not fit together."""
 
 
-def render(rows: pa.Table, style: str) -> pa.Table:
-    """What a data set without a `render` of its own gives: pairs as they are; for a prompt, the parts of a pair on lines."""
-    if style == "pair" or "text_pair" not in rows.column_names:
-        return rows
-    both = zip(rows["text"].to_pylist(), rows["text_pair"].to_pylist(), strict=True)
-    prompts = pa.array([f"{first}\n{second}" for first, second in both], pa.string())
-    return rows.drop_columns(["text_pair"]).set_column(rows.column_names.index("text"), "text", prompts)
-
-
 def text_columns(rows: pa.Table, style: str, task: str, max_length: int, assets_dir: Path) -> tuple[pa.Table, dict]:
     """The prepared table of `rows` (id, split, label or target, text, maybe text_pair and group), and facts for its manifest.
 

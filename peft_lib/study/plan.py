@@ -111,7 +111,10 @@ class Plan:
         tokenizer = f"{source.source}@{source.revision}"
         style = str(declared("peft_lib.backbones", source.backbone, "STYLE"))
         roots = [PACKAGE / f"data/{entry.loader}.py", PACKAGE / "data/prepare.py"]
-        return fingerprint(roots, [entry.ref().model_dump_json(), entry.task, tokenizer, style, str(input_size)])
+        locked = [f"{name} {split.sha256}" for name, split in sorted(entry.lock.splits.items())] if entry.lock else []
+        return fingerprint(
+            roots, [entry.ref().model_dump_json(), entry.task, tokenizer, style, str(input_size), *locked]
+        )
 
     def asset_fingerprint(self, model: str) -> str:
         """Fingerprint of a model folder: its reference, and for a pre-trained one the code and data that make it."""
