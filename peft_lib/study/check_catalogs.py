@@ -18,7 +18,7 @@ MODEL_SCHEMES = {"package": "package:<import name>/<folder>", "pretrain": "pretr
 
 def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
     for key, entry in models.items():
-        _module(parser, (key, "backbone"), entry.backbone, "backbones", "HEAD", "backbone")
+        _module(parser, (key, "backbone"), entry.backbone, "backbones", "STYLE", "backbone")
         scheme = _source(parser, key, entry.source)
         if scheme and scheme not in MODEL_SCHEMES:
             near = near_names(scheme, MODEL_SCHEMES)

@@ -64,3 +64,10 @@ def quantity(name: str, dataset_metric: str) -> Quantity:
         return QUANTITIES[name]
     shown = DATASET_METRICS[dataset_metric]
     return replace(shown, label=f"test {shown.label}")
+
+
+def baseline_name(metric: str) -> str:
+    """What the constant answer is that a run has to beat on data of that metric."""
+    if metric in ("accuracy", "f1", "mcc"):
+        return "majority class"
+    return "mean of the labels" if metric in ("pearson", "spearman", "rmse") else "most frequent text"

@@ -72,7 +72,10 @@ class Settings(Frozen):
     selection: Literal["val_loss", "val_metric", "last"] | None = Field(None, description="which epoch is reported")
     flip: bool | None = Field(None, description="images: half of the training items, drawn anew, are mirrored")
     rand_augment: Annotated[str, Words("<operations>x<magnitude>, e.g. 2x9")] | None = Field(
-        None, pattern=r"^[1-9][0-9]?x([0-9]|[12][0-9]|30)$", description="images: RandAugment in training", examples=['"2x9"']
+        None,
+        pattern=r"^[1-9][0-9]?x([0-9]|[12][0-9]|30)$",
+        description="images: RandAugment in training",
+        examples=['"2x9"'],
     )
     mixup: NonNegative | None = Field(None, description="images: alpha of mixup's Beta distribution; 0: none")
     cutmix: NonNegative | None = Field(None, description="images: alpha of CutMix's Beta distribution; 0: none")

@@ -40,7 +40,8 @@ def counts(spec: RunSpec, plan: Plan) -> Counts:
         return Counts(in_full, entry.parameters + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
     return Counts(
-        method.trained_size(shapes, spec.rank) + in_full, entry.parameters + head + method.counted_size(shapes, spec.rank)
+        method.trained_size(shapes, spec.rank) + in_full,
+        entry.parameters + head + method.counted_size(shapes, spec.rank),
     )
 
 
