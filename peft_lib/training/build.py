@@ -41,6 +41,8 @@ class Execution:
     micro_batch: int | None = None
     deterministic: bool = True
     keep: str = "selected"
+    storage: str = "fp32"
+    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
