@@ -8,6 +8,7 @@ from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names, nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.declared import declared
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, strange_characters
 from peft_lib.study.schema import Grid, Study
@@ -136,7 +137,14 @@ def _task(names: Names, where: Location, task: str) -> tuple[str, str] | None:
         elif "test" not in names.datasets[dataset].sizes:
             rule = f"{dataset} has no test split, so nothing could be reported"
             parser.problem(where, task, rule, "use another data set, or give it a test split in its catalog")
+        elif names.datasets[dataset].task == "generation" and _style(names.models[model]) != "prompt":
+            rule = f"{dataset} is a task of generation, and {model} (backbone {names.models[model].backbone}) writes no text"
+            parser.problem(where, task, rule, "pair it with a decoder: a model whose backbone has STYLE 'prompt'")
     return None if parser.is_broken(where) else (model, dataset)
+
+
+def _style(model: ModelEntry) -> object:
+    return declared("backbones", model.backbone, "STYLE")
 
 
 def _task_remedy(names: Names, task: str) -> str:

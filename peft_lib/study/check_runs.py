@@ -75,6 +75,7 @@ def check_run(
     image = model.architecture.get("img_size") if model.modality == "image" else None
     if image is not None and s["input_size"] != image:
         refuse("input_size", f"{model.id} reads images of {image} pixels", f"use {image}", model.id)
+    _augmentation(s, data, refuse)
     _data_limits(s, data, refuse)
     _schedule(settings, refuse)
     _how(how, method, settings, tally)
@@ -127,6 +128,18 @@ def _chain(settings: Resolved, refuse: Any) -> None:
     if s.get("chain_spread") is not None and count is None and period is not None:
         rule = "chain_spread says how the resets of chain_count are spread; these runs have a chain_period"
         refuse("chain_spread", rule, "remove it, or give chain_count in place of chain_period")
+
+
+def _augmentation(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:
+    """What changes training items or targets, where these have it."""
+    for name in ("flip", "rand_augment", "mixup", "cutmix"):
+        if s.get(name) and data.modality != "image":
+            rule = f"{name} changes images, and {data.id} is {data.modality}"
+            refuse(name, rule, "set it in a rule for the data sets of images", data.id)
+    for name in ("label_smoothing", "mixup", "cutmix"):
+        if s.get(name) and data.task != "classification":
+            rule = f"{name} mixes or smooths classes, and the task of {data.id} is {data.task}"
+            refuse(name, rule, "set it in a rule for the data sets for classification", data.id)
 
 
 def _data_limits(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:

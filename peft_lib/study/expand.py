@@ -16,7 +16,7 @@ from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import load_plugin
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.check_artefacts import check_artefacts
-from peft_lib.study.check_catalogs import check_pretraining
+from peft_lib.study.check_models import check_pretraining
 from peft_lib.study.check_names import Names, check_names, check_vary
 from peft_lib.study.check_runs import check_run
 from peft_lib.study.check_use import check_use

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from peft_lib.study.catalogs import DatasetEntry, Entry, ModelEntry
-from peft_lib.study.check_catalogs import check_datasets, check_models
+from peft_lib.study.check_datasets import check_datasets
+from peft_lib.study.check_models import check_models
 from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Lines, StudyError

@@ -13,7 +13,7 @@ class Quantity:
 
     Shown value = `scale` * value in `column` of result.parquet, in `unit`, with `digits` decimals. `low` and `high` bound
     the shown value (None: no bound on that side); intervals over seeds stay within them. `direction` 'none': nearest to
-    zero is best.
+    zero is best. `task` and `classes`: of a data set's metric, the task and the only number of classes that it is for.
     """
 
     label: str
@@ -24,6 +24,8 @@ class Quantity:
     digits: int = 2
     low: float | None = None
     high: float | None = None
+    task: str | None = None
+    classes: int | None = None
 
 
 QUANTITIES = {
@@ -43,17 +45,35 @@ QUANTITIES = {
 accelerator's peak of allocated bytes, or the peak resident set of the process on a CPU."""
 
 DATASET_METRICS = {
-    "accuracy": Quantity("accuracy", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "f1": Quantity("F1 of the positive class", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "mcc": Quantity("Matthews correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "pearson": Quantity("Pearson correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "spearman": Quantity("Spearman correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "rmse": Quantity("root mean square error", "test_metric", "", "lower", digits=3, low=0),
-    "exact_match": Quantity("exact match", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "bleu": Quantity("BLEU", "test_metric", "", "higher", scale=100.0, low=0, high=100),
-    "chrf": Quantity("chrF", "test_metric", "", "higher", scale=100.0, low=0, high=100),
-    "nist": Quantity("NIST", "test_metric", "", "higher", low=0),
-    "perplexity": Quantity("perplexity", "test_metric", "", "lower", low=1),
+    "accuracy": Quantity("accuracy", "test_metric", "%", "higher", scale=100.0, low=0, high=100, task="classification"),
+    "f1": Quantity(
+        "F1 of the positive class",
+        "test_metric",
+        "%",
+        "higher",
+        scale=100.0,
+        low=0,
+        high=100,
+        task="classification",
+        classes=2,
+    ),
+    "mcc": Quantity(
+        "Matthews correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100, task="classification"
+    ),
+    "pearson": Quantity(
+        "Pearson correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100, task="regression"
+    ),
+    "spearman": Quantity(
+        "Spearman correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100, task="regression"
+    ),
+    "rmse": Quantity("root mean square error", "test_metric", "", "lower", digits=3, low=0, task="regression"),
+    "exact_match": Quantity(
+        "exact match", "test_metric", "%", "higher", scale=100.0, low=0, high=100, task="generation"
+    ),
+    "bleu": Quantity("BLEU", "test_metric", "", "higher", scale=100.0, low=0, high=100, task="generation"),
+    "chrf": Quantity("chrF", "test_metric", "", "higher", scale=100.0, low=0, high=100, task="generation"),
+    "nist": Quantity("NIST", "test_metric", "", "higher", low=0, task="generation"),
+    "perplexity": Quantity("perplexity", "test_metric", "", "lower", low=1, task="generation"),
 }
 """Metric of a data set (its catalog entry's `metric`) as `test_metric` shows it. A perplexity is exp(loss), at least 1."""
 

@@ -13,7 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from peft_lib.study.launch import ACCELERATE_CONFIG, execution_arguments, launch_command, mirror_arguments, train_arguments
+from peft_lib.study.launch import (
+    ACCELERATE_CONFIG,
+    execution_arguments,
+    launch_command,
+    mirror_arguments,
+    train_arguments,
+)
 from tests.runs import ROOT, spec_of, tiny_plan
 from workflow_scripts import devices as module
 from workflow_scripts.devices import DeviceError, own_devices, visible_devices
