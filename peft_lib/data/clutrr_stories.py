@@ -24,6 +24,7 @@ from peft_lib import seeds
 from peft_lib.data.splits import SPLITS, fixed_splits
 
 MODALITY = "text"
+TASK = "classification"
 OPTIONS = ("train", "validation", "test", "seed", "style")
 REVISION = "1"  # bump when the same options give other bytes (a test pins them)
 LABELS = (

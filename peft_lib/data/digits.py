@@ -17,6 +17,7 @@ from peft_lib.data.splits import POOL, stratified_split
 
 OPTIONS = ("part",)
 MODALITY = "image"
+TASK = "classification"
 REVISION = "sha256:ed5d0ee6d5a6"
 LABELS = tuple(str(digit) for digit in range(10))
 PARTS = {"study": 2 / 3, "tuning": 1 / 3}

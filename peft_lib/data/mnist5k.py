@@ -13,6 +13,7 @@ from peft_lib.data.splits import fixed_splits, stratified_split
 
 OPTIONS = ()
 MODALITY = "image"
+TASK = "classification"
 REVISION = "sha256:102ee5881119"
 LABELS = tuple(str(digit) for digit in range(10))
 FRACTIONS = {"train": 0.9, "validation": 0.1}

@@ -8,6 +8,17 @@ from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Location
 from peft_lib.study.quantities import DATASET_METRICS
 
+SCHEMES = {
+    "hub": "hub:<owner>/<name>[@<revision>][#<configuration>]",
+    "mirror": "mirror:<owner>/<name>[#<configuration>]",
+    "folder": "folder:<path>",
+    "package": "package:<what>",
+    "sklearn": "sklearn:<what>",
+    "mlxtend": "mlxtend:<what>",
+    "generated": "generated:<what>",
+}
+HUB = r"[\w.-]+/[\w.-]+(@[^#\s]+)?(#[\w.-]+)?"
+
 
 def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:
     for key, entry in datasets.items():
@@ -18,7 +29,7 @@ def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None
             parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another loader")
         _task(parser, key, entry)
         _metrics(parser, key, entry)
-        scheme = scheme_of(parser, key, entry.source)
+        scheme = scheme_of(parser, key, entry.source, HUB, SCHEMES)
         if scheme and entry.revision is None and not parser.is_broken((key, "revision")):
             rule = "a data set needs the revision that names its content"
             parser.problem((key, "revision"), ABSENT, rule, f"add revision: {_revision(entry.loader)}")

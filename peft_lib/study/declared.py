@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -42,14 +43,15 @@ def check_module(parser: Parser, where: Location, name: object, folder: str, mar
     """Notes a problem, with near names, if no file of the folder has that name and the marker in it."""
     if not isinstance(name, str) or parser.is_broken(where):
         return
-    names = _modules(folder, marker)
+    names = marked(folder, marker)
     if name not in names:
         rule = f"no {kind} of that name: there is no file peft_lib/{folder}/{name}.py with {marker} in it"
         parser.problem(where, name, rule, near_or_known(name, names))
 
 
 @cache
-def _modules(folder: str, marker: str) -> list[str]:
+def marked(folder: str, marker: str) -> list[str]:
+    """Names of the files of peft_lib/<folder> that assign `marker`."""
     return available(f"peft_lib.{folder}", marker)
 
 
@@ -64,8 +66,9 @@ def check_options(parser: Parser, key: str, options: object, folder: str, module
                 parser.problem((key, "options", name), name, rule, remedy)
 
 
-def scheme_of(parser: Parser, key: str, source: object) -> str | None:
-    """The scheme of an entry's source, or None with the problem noted."""
+def scheme_of(parser: Parser, key: str, source: object, hub: str, schemes: Mapping[str, str]) -> str | None:
+    """The scheme of an entry's source, or None with the problem noted. `hub`: pattern of what follows hub:, `schemes`: those
+    that are known, with the form of each."""
     if not isinstance(source, str) or parser.is_broken((key, "source")):
         return None
     match = re.fullmatch(r"([a-z][a-z0-9+]*):(\S.*)", source)
@@ -73,9 +76,14 @@ def scheme_of(parser: Parser, key: str, source: object) -> str | None:
         rule = "a source is <scheme>:<what>, so that it says where the bytes come from"
         parser.problem((key, "source"), source, rule, "for example package:my_package/model or sklearn:digits")
         return None
-    if match[1] == "hub" and not re.fullmatch(r"[\w.-]+/[\w.-]+", match[2]):
-        rule = "a hub source names a repository with its owner: hub:<owner>/<name>; its revision is a field of its own"
-        parser.problem((key, "source"), source, rule, "for example hub:nyu-mll/glue")
+    if match[1] not in schemes:
+        near = near_names(match[1], schemes)
+        rule = f"a source is {' or '.join(schemes.values())}; no {match[1]}: source can be fetched"
+        parser.problem((key, "source"), source, rule, f"use {near[0] if near else next(iter(schemes))}:...")
+        return None
+    if match[1] == "hub" and not re.fullmatch(hub, match[2]):
+        rule = f"a hub source names a repository with its owner: {schemes['hub']}"
+        parser.problem((key, "source"), source, rule, "for example hub:openai-community/gpt2, or hub:nyu-mll/glue")
         return None
     return match[1]
 

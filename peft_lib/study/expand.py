@@ -78,6 +78,7 @@ class _Planner:
     def plan(self) -> Plan:
         study, parser = self.study, self.parser
         self.plugins()
+        self.mirror()
         models, datasets, catalog_problems, sound = self.catalogs()
         names = Names(models, datasets, study, self.data, parser, sound)
         tasks, methods = check_names(names)
@@ -131,6 +132,15 @@ class _Planner:
                 seen[path.resolve()] = index
             except (MethodError, OSError, ValueError, RuntimeError) as error:
                 self.parser.problem(where, plugin, str(error), "mend the plug-in or its path")
+
+    def mirror(self) -> None:
+        """A warning: what has been fetched already needs no mirror, and it may lie on another machine than this one."""
+        mirror = self.study.assets.mirror
+        if mirror is not None and not _below(self.root, mirror).is_dir():
+            remedy = "mend the path, or remove the line: files then come from their hubs"
+            self.tally.warn(
+                ("assets", "mirror"), "mirror", mirror, "there is no such folder on this machine", remedy, mirror
+            )
 
     def catalogs(self) -> tuple[dict[str, ModelEntry], dict[str, DatasetEntry], list, set[tuple[str, str]]]:
         """Both catalogs, their problems, and the pairs of entries that have none."""
