@@ -10,6 +10,7 @@ from peft_lib.study.how import How
 from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, blocks_of, needs
 from peft_lib.study.spec import RunSpec
 from tests.runs import ROOT
+from workflow_scripts.needs import main as command
 
 GB = 1000
 
@@ -130,3 +131,12 @@ def test_the_default_study_asks_for_what_it_did_and_covers_its_measured_peaks(mo
             assert peak < estimate < 1.5 * peak, one.method
             seen.add((one.model.id, one.method))
     assert seen == set(MEASURED_MB)
+
+
+def test_the_command_lists_the_largest_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--config", str(ROOT / "tests/workflow/tiny.yaml")]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["model", "dataset", "method", "mem_mb", "runtime_min", "gpus", "gpu_mem_mb"]
+    assert [line.split()[2:5] for line in lines] == [
+        [m, str(FLOOR_MB), str(FLOOR_MIN)] for m in ("fft", "lora", "c3la")
+    ]
