@@ -154,10 +154,10 @@ class DatasetEntry(Entry):
     sizes: dict[Literal["train", "validation", "test"], Size] = Field(
         description="rows of train, validation and test as used", examples=["{train: 800, validation: 100, test: 100}"]
     )
-    description: Text = Field(description="one sentence for the report")
     settings: Settings = Field(
         Settings(), description="recommended settings of runs on it; they win over the model's, a study's own over both"
     )
+    description: Text = Field(description="one sentence for the report")
     _lock: Lock | None = PrivateAttr(None)
 
     @property

@@ -393,7 +393,7 @@ CASES = {
     "an absent loader": Case(datasets("loader: digits", "loader: digts"), "digits.loader", 4, ("peft_lib/data/digts.py", "did you mean digits")),
     "an empty catalog": Case({"datasets.yaml": "{}"}, "catalogs.datasets", 6, ("at least one entry",)),
     "a loader of another modality": Case(datasets("modality: text", "modality: image"), "stories.modality", 15, ("makes text",)),
-    "an absent backbone": Case(models("backbone: bert", "backbone: roberta"), "bert.backbone", 19, ("peft_lib/backbones/roberta.py", "bert")),
+    "an absent backbone": Case(models("backbone: bert", "backbone: bertt"), "bert.backbone", 19, ("peft_lib/backbones/bertt.py", "did you mean bert")),
     "a source without a scheme": Case(datasets("source: sklearn:digits", "source: digits"), "digits.source", 6, ("<scheme>:<what>",)),
     "a model without a revision": Case(models('  revision: "1"\n', ""), "bert.revision", 16, ("version",)),
     "a revision that is a number": Case(datasets('revision: "1"\n  num_labels: 10', "revision: 1\n  num_labels: 10"), "digits.revision", 7, ("quotes",)),
