@@ -165,15 +165,17 @@ def test_the_first_row_reads_as_written_out(tables, name) -> None:
     assert table["id"][0].as_py() == identity
     prompts = rendered(loader, table, "prompt").to_pylist()
     assert prompts[0]["text"] == prompt and len(prompts) == len(table)
+    kept = [column for column in ("id", "split", "label", "group") if column in table.column_names]
+    assert all(rendered(loader, table, "prompt")[column] == table[column] for column in kept)
     if label is None:
-        assert prompts[0]["target"] == rest and prompts[0].keys() == {"text", "target"}
+        assert prompts[0]["target"] == rest and prompts[0].keys() == {*kept, "text", "target"}
         with pytest.raises(ValueError, match="which encoders cannot do: use a decoder"):
             rendered(loader, table, "pair")
         return
-    assert table["label"][0].as_py() == label and prompts[0].keys() == {"text"}
+    assert table["label"][0].as_py() == label and prompts[0].keys() == {*kept, "text"}
     pair = rendered(loader, table, "pair")
-    assert tuple(pair.to_pylist()[0].values()) == rest
-    assert pair.column_names == ["text", "text_pair"][: len(rest)]
+    assert pair.column_names == [*kept, *["text", "text_pair"][: len(rest)]]
+    assert tuple(pair.to_pylist()[0].values())[len(kept) :] == rest
     with pytest.raises(ValueError, match="style 'pixels'"):
         rendered(loader, table, "pixels")
 
@@ -261,6 +263,10 @@ def test_references_of_one_mr_share_a_group_and_repeats_go(tables) -> None:
         *["name[Zizzi], eatType[pub], customer rating[5 out of 5]"] * 2,
         *["near[The Bakers], name[Alimentum]"] * 2,
     ]
+
+
+def test_a_reference_of_two_lines_becomes_one() -> None:
+    assert e2e.one_line(" It is near.\n  It is cheap. ") == "It is near. It is cheap."
 
 
 def test_slots_are_sorted_by_name_and_keep_their_values() -> None:
