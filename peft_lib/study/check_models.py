@@ -9,7 +9,6 @@ from peft_lib.study.declared import (
     check_no_method_options,
     check_options,
     declared,
-    marked,
     near_or_known,
     scheme_of,
 )
@@ -29,7 +28,7 @@ PINNED = {
     "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
 }
 """Schemes whose entries need a revision: what it is, how to add it."""
-MARKER = "STYLE" if marked("backbones", "STYLE") else "HEAD"
+MARKER = "STYLE"
 STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
 """STYLE of a backbone file -> what its models read."""
 
