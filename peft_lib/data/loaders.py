@@ -4,13 +4,10 @@ The name is imported when asked for. A static import or a table of modules here 
 fingerprint of every run.
 """
 
-import ast
 import importlib
 import pkgutil
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -36,26 +33,6 @@ def available(package: str, marker: str) -> list[str]:
         if source.is_file() and re.search(rf"^{marker}\b.*=", source.read_text(encoding="utf-8"), re.MULTILINE):
             names.append(info.name)
     return sorted(names)
-
-
-def declared(package: str, name: object, constant: str) -> Any:
-    """A constant that the file of a module assigns as a literal, read without importing it; None if it does not."""
-    path = Path(importlib.import_module(package).__path__[0], f"{name}.py")
-    if not isinstance(name, str) or not re.fullmatch(r"\w{1,64}", name) or not path.is_file():
-        return None
-    return _constants(path).get(constant)
-
-
-@cache
-def _constants(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                if isinstance(target, ast.Name):
-                    with suppress(ValueError):  # not a literal
-                        found[target.id] = ast.literal_eval(statement.value)
-    return found
 
 
 def load_module(package: str, name: str, marker: str, kind: str) -> ModuleType:

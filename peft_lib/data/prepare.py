@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from peft_lib.data.images import ImageError, image_columns
-from peft_lib.data.loaders import UnknownModuleError, declared, get_loader, labels_of, rendered
+from peft_lib.data.loaders import UnknownModuleError, get_loader, labels_of, rendered
 from peft_lib.data.sources import source_of
 from peft_lib.data.tables import write_mapped
 from peft_lib.data.text import TextError, text_columns
 from peft_lib.files import sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.declared import declared
 
 
 class PrepareError(ValueError):
@@ -72,7 +73,7 @@ def prepare(
     except Exception as error:  # a fault of the loader keeps its traceback
         error.add_note(f"while the loader '{entry.loader}' made the rows of data set '{entry.id}'")
         raise
-    style = declared("peft_lib.backbones", model.backbone, "STYLE")
+    style = str(declared("backbones", model.backbone, "STYLE"))
     if entry.modality == "text":
         kept = [name for name in ("id", "split", "label", "group") if name in rows.column_names]
         texts = rendered(loader, rows, style)

