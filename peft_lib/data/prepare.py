@@ -75,9 +75,7 @@ def prepare(
         raise
     style = str(declared("backbones", model.backbone, "STYLE"))
     if entry.modality == "text":
-        kept = [name for name in ("id", "split", "label", "group") if name in rows.column_names]
-        texts = rendered(loader, rows, style)
-        rows = pa.table({name: (rows if name in kept else texts)[name] for name in (*kept, *texts.column_names)})
+        rows = rendered(loader, rows, style)
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 
