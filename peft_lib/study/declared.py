@@ -82,7 +82,7 @@ def scheme_of(parser: Parser, key: str, source: object, hub: str, schemes: Mappi
         parser.problem((key, "source"), source, rule, f"use {near[0] if near else next(iter(schemes))}:...")
         return None
     if match[1] == "hub" and not re.fullmatch(hub, match[2]):
-        rule = f"a hub source names a repository with its owner: {schemes['hub']}"
+        rule = f"a hub source names a repository: {schemes['hub']}"
         parser.problem((key, "source"), source, rule, "for example hub:openai-community/gpt2, or hub:nyu-mll/glue")
         return None
     return match[1]

@@ -403,7 +403,7 @@ CASES = {
     "weights of a hub without a commit": Case({"models.yaml": [("package:x/model", "hub:a/b"), ('  revision: "1"\n', "")]}, "bert.revision", 16, ("commit",)),
     "weights from elsewhere": Case(models("package:x/model", "hubb:a/b"), "bert.source", 21, ("no hubb: source", "use hub:")),
     "data from elsewhere": Case(datasets("sklearn:digits", "scikit:digits"), "digits.source", 6, ("no scikit: source",)),
-    "data of a hub without an owner": Case(datasets("generated:stories", "hub:glue"), "stories.source", 16, ("hub:<owner>/<name>",)),
+    "data of a hub at no address": Case(datasets("generated:stories", "hub:a/b/c"), "stories.source", 16, ("hub:[<owner>/]<name>",)),
     "rows that do not fit": Case(models("rows: [64, 96]", "rows: [64, 100]"), "vit.targets.qv[1].rows", 15, ("32 rows",)),
     "slices that overlap": Case(models("rows: [64, 96]", "rows: [16, 48]"), "vit.targets.qv[1].rows", 15, ("overlap",)),
     "a place twice": Case(models("rows: [64, 96]", "rows: [0, 32]"), "vit.targets.qv[1]", 15, ("once",)),
