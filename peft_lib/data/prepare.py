@@ -75,7 +75,10 @@ def prepare(
         raise
     style = str(declared("backbones", model.backbone, "STYLE"))
     if entry.modality == "text":
-        rows = rendered(loader, rows, style)
+        try:
+            rows = rendered(loader, rows, style)
+        except ValueError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 
