@@ -19,6 +19,7 @@ if not workflow.configfiles:
 
 include: "rules/common.smk"
 include: "rules/assets.smk"
+include: "rules/lock.smk"
 include: "rules/training.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"

@@ -16,11 +16,12 @@ rule fetch_model:
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
         catalog=untracked(MODEL_CATALOG),
+        mirror=untracked(MIRROR),
     message:
         "Fetching the weights of {wildcards.model}"
     shell:
         "python -m workflow_scripts.fetch_asset --model {wildcards.model} --catalog {params.catalog:q}"
-        " --out resources/models/{wildcards.model} >> {log} 2>&1"
+        " {params.mirror:q} --out resources/models/{wildcards.model} >> {log} 2>&1"
 
 
 rule prepare:
@@ -29,7 +30,7 @@ rule prepare:
             f"resources/models/{w.model}/manifest.json" if w.model in FETCHED else []
         ),
     output:
-        data="resources/prepared/{dataset}/{model}-{size}/data.parquet",
+        data="resources/prepared/{dataset}/{model}-{size}/data.arrow",
         manifest="resources/prepared/{dataset}/{model}-{size}/manifest.json",
     log:
         "resources/prepared/{dataset}/{model}-{size}/prepare.log",
@@ -47,12 +48,13 @@ rule prepare:
         ),
         models=untracked(MODEL_CATALOG),
         datasets=untracked(DATASET_CATALOG),
+        mirror=untracked(MIRROR),
     message:
         "Preparing {wildcards.dataset} for {wildcards.model} at size {wildcards.size}"
     shell:
         "python -m workflow_scripts.prepare --dataset {wildcards.dataset} --model {wildcards.model}"
         " {params.size} {wildcards.size} --models {params.models:q} --datasets {params.datasets:q}"
-        " --model-dir resources/models/{wildcards.model}"
+        " {params.mirror:q} --model-dir resources/models/{wildcards.model}"
         " --out resources/prepared/{wildcards.dataset}/{wildcards.model}-{wildcards.size} >> {log} 2>&1"
 
 

@@ -8,7 +8,8 @@ from snakemake.settings.types import DeploymentMethod
 
 from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
-from peft_lib.study.launch import execution_arguments
+from peft_lib.study.launch import execution_arguments, mirror_arguments
+from peft_lib.study.needs import needs
 from peft_lib.study.plan import prepared_folder
 from peft_lib.study.problems import StudyError
 from workflow_scripts.devices import visible_devices
@@ -81,29 +82,47 @@ shell.prefix(shell_prefix())
 ROOT = os.path.relpath(workflow.basedir)
 MODEL_CATALOG = at_root(PLAN.study.catalogs.models)
 DATASET_CATALOG = at_root(PLAN.study.catalogs.datasets)
-EXECUTION = execution_arguments(PLAN.study, at_root)
-CPUS = PLAN.study.threads * PLAN.study.processes
+MIRROR = mirror_arguments(PLAN.study, at_root)
 
 
-# Accelerators. Locally `gpu` is counted against what this machine has (--resources gpu=N says otherwise), and a job takes
-# devices of its own (workflow_scripts/devices.py). On a cluster the scheduler counts: Slurm is asked for `gres`.
+# What a job asks for. Locally `gpu` is counted against what this machine has (--resources gpu=N says otherwise), and a job
+# takes devices of its own (workflow_scripts/devices.py). On a cluster the scheduler counts: Slurm is asked for `gres`.
 
 DEVICES = visible_devices()
-GPUS = (
-    PLAN.study.processes
-    if PLAN.study.device == "cuda" or (PLAN.study.device == "auto" and DEVICES)
-    else 0
-)
-if GPUS and workflow.is_main_process and "gpu" not in workflow.global_resources:
+CUDA = PLAN.study.device == "cuda" or (PLAN.study.device == "auto" and bool(DEVICES))
+if CUDA and workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(DEVICES)))
 
 
+def cpus_of(wildcards):
+    return PLAN.study.threads * PLAN.how(run_of(wildcards).run_id).processes
+
+
+def needs_of(wildcards, attempt):
+    spec = run_of(wildcards)
+    model, data = PLAN.models[spec.model.id], PLAN.datasets[spec.dataset.id]
+    return needs(spec, model, data, PLAN.how(spec.run_id), attempt, cuda=CUDA)
+
+
 def gpus_here(wildcards):
-    return GPUS if GPUS and workflow.local_exec else None
+    return needs_of(wildcards, 1).gpus if CUDA and workflow.local_exec else None
 
 
 def gpus_of_cluster(wildcards):
-    return f"gpu:{GPUS}" if GPUS and not workflow.local_exec else None
+    return (
+        f"gpu:{needs_of(wildcards, 1).gpus}"
+        if CUDA and not workflow.local_exec
+        else None
+    )
+
+
+def gpu_memory(wildcards, attempt):
+    return needs_of(wildcards, attempt).gpu_mem_mb if CUDA else None
+
+
+def execution_of(wildcards, resources):
+    """A param that reruns nothing: as `untracked`."""
+    return execution_arguments(PLAN, run_of(wildcards).run_id, at_root)
 
 
 def one_of(names):

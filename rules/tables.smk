@@ -10,7 +10,10 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        study=lambda w: json.dumps(PLAN.data, sort_keys=True),
+        # without `assets`: where files are fetched from is this machine's business, and reruns nothing
+        study=lambda w: json.dumps(
+            {k: v for k, v in PLAN.data.items() if k != "assets"}, sort_keys=True
+        ),
     message:
         "Recording the study {STUDY}"
     shell:

@@ -19,18 +19,19 @@ rule train:
         "results/runs/{model}/{dataset}/{method}/{run_id}/log.link",
     conda:
         environment
-    threads: CPUS
+    threads: cpus_of
     resources:
-        mem_mb=4000,
-        runtime=120,
-        cpus_per_task=CPUS,
+        mem_mb=lambda w, attempt: needs_of(w, attempt).mem_mb,
+        runtime=lambda w, attempt: needs_of(w, attempt).runtime_min,
+        cpus_per_task=cpus_of,
         gpu=gpus_here,
         gres=gpus_of_cluster,
+        gpu_mem_mb=gpu_memory,
     params:
         spec=lambda w: run_of(w).canonical,
         fingerprint=lambda w: PLAN.fingerprint(w.run_id),
         threads=PLAN.study.threads,
-        execution=untracked(EXECUTION),
+        execution=execution_of,
         folder="results/runs/{model}/{dataset}/{method}/{run_id}",
     message:
         "{wildcards.method} on {wildcards.model}/{wildcards.dataset}, run {wildcards.run_id}"

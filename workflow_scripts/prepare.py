@@ -19,11 +19,12 @@ def main() -> None:
     parser.add_argument("--datasets", required=True, type=Path, help="config/datasets.yaml")
     parser.add_argument("--models", required=True, type=Path, help="config/models.yaml")
     parser.add_argument("--model-dir", type=Path, help="the model's folder with its tokenizer (text only)")
+    parser.add_argument("--mirror", type=Path, help="folder of a data mirror, read instead of the hub")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
     args = parser.parse_args()
     dataset = entry_of(load_datasets(args.datasets), args.dataset, args.datasets)
     model = entry_of(load_models(args.models), args.model, args.models)
-    prepare(dataset, model, args.max_length, args.image_size, args.out, args.model_dir)
+    prepare(dataset, model, args.max_length, args.image_size, args.out, args.model_dir, args.mirror)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--execution", default="default", help="default, dense, gather or inplace")
     parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--keep", choices=["selected", "both", "none"], default="selected")
+    parser.add_argument("--storage", choices=["fp32", "bf16"], default="fp32", help="of frozen weights")
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--nondeterministic", action="store_true")
     options = parser.parse_args()
     if options.study and not options.run:
@@ -94,6 +96,7 @@ def main() -> None:
     execution = Execution(
         layers=options.execution, device=options.device, threads=options.threads, processes=options.processes,
         micro_batch=options.micro_batch, deterministic=not options.nondeterministic, keep=options.keep,
+        storage=options.storage, gradient_checkpointing=options.gradient_checkpointing,
     )  # fmt: skip
     status = train(spec, options.out or f"results/runs/{spec.folder}", inputs, execution)
     print(f"run {spec.run_id}: {status}", flush=True)

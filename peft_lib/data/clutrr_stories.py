@@ -24,6 +24,7 @@ from peft_lib import seeds
 from peft_lib.data.splits import SPLITS, fixed_splits
 
 MODALITY = "text"
+TASK = "classification"
 OPTIONS = ("train", "validation", "test", "seed", "style")
 REVISION = "1"  # bump when the same options give other bytes (a test pins them)
 LABELS = (
@@ -173,7 +174,7 @@ def chains(label: str) -> list[tuple[str, str]]:
     return [hops for hops, composed in RULES.items() if composed == kind]
 
 
-def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
+def rows(options: Mapping[str, int | float | str | bool], source: object = None) -> pa.Table:
     """The stories of all splits: id, split, label, text, text_pair, and the public CLUTRR's columns.
 
     Args:

@@ -17,6 +17,7 @@ from peft_lib.data.splits import POOL, stratified_split
 
 OPTIONS = ("part",)
 MODALITY = "image"
+TASK = "classification"
 REVISION = "sha256:ed5d0ee6d5a6"
 LABELS = tuple(str(digit) for digit in range(10))
 PARTS = {"study": 2 / 3, "tuning": 1 / 3}
@@ -28,7 +29,7 @@ FRACTIONS = {  # the rows' mark -> shares of its rows
 }
 
 
-def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
+def rows(options: Mapping[str, int | float | str | bool], source: object = None) -> pa.Table:
     """Images in scikit-learn's order, values 0..16 stretched to 0..255 (uint8, 8x8x1): all 1,797, or those of one part.
 
     Args:

@@ -7,10 +7,17 @@ fingerprint of every run.
 import importlib
 import pkgutil
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from peft_lib.names import did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STYLES = ("pair", "prompt")
 
 
 class UnknownModuleError(ValueError):
@@ -43,8 +50,42 @@ def load_module(package: str, name: str, marker: str, kind: str) -> ModuleType:
 def get_loader(name: str) -> ModuleType:
     """The data set module `peft_lib.data.<name>`.
 
-    It defines MODALITY ("text" or "image"), OPTIONS (names of the options that a catalog entry may set; planning reads the
-    literal), REVISION (which data these are; the catalog pins it), LABELS (class names in order of their integer),
-    rows(options) -> pyarrow.Table and split(column, labels, split_seed) -> row indices.
+    It defines, as literals that planning reads without importing it:
+        MODALITY: "text" or "image".
+        TASK: "classification", "regression" or "generation".
+        OPTIONS: names of the options that a catalog entry may set.
+        REVISION: which reading of which data this is; the catalog pins it.
+        LABELS: class names in order of their integer; () unless TASK is classification.
+        COLUMNS: columns that it reads from a hub: or mirror: source, in order.
+        HUB_FILES (optional): split -> file of the hub's repository, where the hub does not know it by itself.
+    and the functions
+        marks(options) -> {published split that is read: mark of its rows} (hub: and mirror: sources only).
+        rows(options, source) -> pyarrow.Table with id, split (a mark), label (unless text is generated), and text
+            [, text_pair] [, target] [, group], or columns that `render` makes them of, or image.
+        render(table, style) -> pyarrow.Table with text [, text_pair] [, target] (optional, see `rendered`).
+        labels(options) -> class names, where an option changes them (optional, see `labels_of`).
+        split(column, labels, split_seed) -> row indices of each split.
     """
     return load_module("peft_lib.data", name, marker="LABELS", kind="data set loader")
+
+
+def labels_of(loader: ModuleType, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Class names under these options: what the loader's `labels` gives, or LABELS."""
+    return tuple(loader.labels(options) if hasattr(loader, "labels") else loader.LABELS)
+
+
+def rendered(loader: ModuleType, table: "pa.Table", style: str) -> "pa.Table":
+    """The loader's rows as texts for one kind of model: id, split, label, group, text [, text_pair] [, target].
+
+    `style` is "pair" (encoders: text and text_pair are tokenised as two segments) or "prompt" (decoders: one text). A loader
+    without a `render` of its own gives its columns as they are, and as a prompt text and text_pair joined by a line break.
+    """
+    if hasattr(loader, "render"):
+        return loader.render(table, style)
+    if style not in STYLES:
+        raise ValueError(f"style {style!r}: texts are rendered as one of {', '.join(STYLES)}")
+    if style == "pair" or "text_pair" not in table.column_names:
+        return table
+    both = zip(table["text"].to_pylist(), table["text_pair"].to_pylist(), strict=True)
+    place = table.column_names.index("text")
+    return table.set_column(place, "text", [[f"{text}\n{pair}" for text, pair in both]]).drop_columns(["text_pair"])

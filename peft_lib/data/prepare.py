@@ -1,6 +1,6 @@
-"""Turns a data set into model input, once: token ids or resized pixels in one Parquet file, and a manifest beside it.
+"""Turns a data set into model input, once: token ids or pixels in one Arrow file, and a manifest beside it.
 
-Training reads only this folder: no tokenizer, no image library, no hub.
+Training reads only this folder, and for text that it writes the model's tokenizer: no hub, no data set library.
 """
 
 import json
@@ -11,16 +11,15 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from peft_lib.data.images import image_pixels, image_table
-from peft_lib.data.loaders import UnknownModuleError, get_loader
-from peft_lib.files import atomic_path, sha256_file, write_text
+from peft_lib.data.images import ImageError, image_columns
+from peft_lib.data.loaders import UnknownModuleError, get_loader, labels_of, rendered
+from peft_lib.data.sources import source_of
+from peft_lib.data.tables import write_mapped
+from peft_lib.data.text import TextError, text_columns
+from peft_lib.files import sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-
-# Pixels in 0..1 are centred and scaled by these, in pre-training and fine-tuning alike (as ViT-Base's processor does).
-IMAGE_MEAN = 0.5
-IMAGE_STD = 0.5
+from peft_lib.study.declared import declared
 
 
 class PrepareError(ValueError):
@@ -34,11 +33,12 @@ def prepare(
     image_size: int | None,
     out_dir: Path,
     assets_dir: Path | None,
+    mirror: Path | None = None,
 ) -> None:
-    """Writes out_dir/data.parquet and then out_dir/manifest.json (its presence means a whole folder).
+    """Writes out_dir/data.arrow and then out_dir/manifest.json (its presence means a whole folder).
 
-    data.parquet: id, split, label and either input_ids (list<int32>, special tokens included, not padded) with
-    token_type_ids (list<int8>), or image (uint8, H*W*C bytes; bilinear resize to a square, antialiased).
+    data.arrow: id, split, label (no label where text is generated) and either what data/text.py makes of texts in the
+    style that the model's backbone reads, or image or encoded (pixels or files at source size: data/images.py).
 
     Args:
         entry: the data set's catalog entry.
@@ -47,7 +47,9 @@ def prepare(
             part first.
         image_size: edge in pixels (images).
         out_dir: folder to write.
-        assets_dir: the model's folder with tokenizer.json and config.json (text); not read for images.
+        assets_dir: the model's folder: tokenizer.json and config.json (text), manifest.json with image_mean and image_std (images;
+            not read where a study pre-trains the model).
+        mirror: folder of a data mirror, read instead of the hub (data/sources.py).
 
     Raises:
         PrepareError: if data set and model differ in modality, an argument of the modality is missing or too large, the
@@ -65,33 +67,45 @@ def prepare(
             f"{loader.REVISION!r}: set `revision` in the catalog to that (results of the old revision stay separate)"
         )
     try:
-        rows = loader.rows(entry.options)
+        rows = loader.rows(entry.options, source_of(entry, loader, mirror))
     except (ValueError, OSError, ImportError) as error:
         raise PrepareError(f"data set '{entry.id}', loader '{entry.loader}': {error}") from error
     except Exception as error:  # a fault of the loader keeps its traceback
         error.add_note(f"while the loader '{entry.loader}' made the rows of data set '{entry.id}'")
         raise
+    style = str(declared("backbones", model.backbone, "STYLE"))
+    if entry.modality == "text":
+        try:
+            rows = rendered(loader, rows, style)
+        except ValueError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 
     manifest = {
         "dataset": entry.id,
         "modality": entry.modality,
+        "task": entry.task,
         "source": entry.source,
         "revision": entry.revision,
         "options": dict(entry.options),
         "license": entry.license,
-        "labels": list(loader.LABELS),
+        "labels": list(labels_of(loader, entry.options)),
         "rows": dict(sorted(Counter(rows["split"].to_pylist()).items())),
     }
     if entry.modality == "text":
-        table, facts = _tokenise(rows, cast(int, max_length), cast(Path, assets_dir))
+        try:
+            table, facts = text_columns(rows, style, entry.task, cast(int, max_length), cast(Path, assets_dir))
+        except TextError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     else:
-        table, facts = _resize(rows, cast(int, image_size))
+        try:
+            table, facts = image_columns(rows, cast(int, image_size), model, assets_dir)
+        except ImageError as error:
+            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     out_dir = Path(out_dir)
-    with atomic_path(out_dir / "data.parquet") as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-    manifest |= facts | {"sha256": sha256_file(out_dir / "data.parquet")}
+    write_mapped(table, out_dir / "data.arrow")
+    manifest |= facts | {"sha256": sha256_file(out_dir / "data.arrow")}
     write_text(out_dir / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -125,26 +139,55 @@ def _check_arguments(
         )
 
 
+ANSWERS = {
+    "classification": ("label", "integers", pa.types.is_integer),
+    "regression": ("label", "floating numbers", pa.types.is_floating),
+    "generation": ("target", "text", lambda kind: _is_text(kind)),
+}
+"""Task -> the column of what is learnt, its kind in words, and whether a type is of that kind."""
+
+
 def _check_table(entry: DatasetEntry, rows: pa.Table) -> None:
     """Every row has every value, of the right kind: a null label would become some integer on the way to the model."""
     where = f"data set '{entry.id}', loader '{entry.loader}'"
-    kind = "text" if entry.modality == "text" else "image"
-    missing = [name for name in ("id", "split", "label", kind) if name not in rows.column_names]
+    images = [name for name in ("image", "encoded") if name in rows.column_names] or ["image"]
+    kind = "text" if entry.modality == "text" else images[0]
+    answer, words, is_answer = ANSWERS[entry.task]
+    needed = ("id", "split", answer, kind)
+    missing = [name for name in needed if name not in rows.column_names]
     if missing:
         raise PrepareError(f"{where}: its table has no column {', '.join(missing)}; it has {rows.column_names}")
     if rows.num_rows == 0:
         raise PrepareError(f"{where}: its table has no rows; a run needs train, validation and test rows")
-    for name in ("id", "split", "label", kind, "text_pair"):
+    for name in (*needed, "text_pair", "group"):
         if name in rows.column_names and rows[name].null_count:
             row = rows[name].is_null().index(True).as_py()
             raise PrepareError(f"{where}: {_row(rows, row)} has no {name} (null); leave the row out or fill it in")
     for name, rule, fits in (
-        ("id", "text", _is_text), ("split", "text", _is_text), ("label", "integers", pa.types.is_integer),
-        ("text", "text", _is_text), ("text_pair", "text", _is_text),
+        ("id", "text", _is_text), ("split", "text", _is_text), (answer, words, is_answer),
+        ("text", "text", _is_text), ("text_pair", "text", _is_text), ("group", "text", _is_text),
         ("image", "images of one size (data/images.py: image_table)", pa.types.is_fixed_size_binary),
+        ("encoded", "files of images (data/images.py: encoded_table)", pa.types.is_large_binary),
     ):  # fmt: skip
         if name in rows.column_names and not fits(rows[name].type):
             raise PrepareError(f"{where}: column {name} is {rows[name].type}, {_row(rows, 0)} included; need {rule}")
+    _check_answers(rows, answer, where)
+
+
+def _check_answers(rows: pa.Table, answer: str, where: str) -> None:
+    """Numbers are finite; texts are lines: a decoder stops at the end of a line."""
+    if pa.types.is_floating(rows[answer].type):
+        bad = np.flatnonzero(~np.isfinite(rows[answer].to_numpy()))
+        rule = "finite numbers"
+    elif answer == "target":
+        bad = np.flatnonzero([not text.strip() or "\n" in text for text in rows[answer].to_pylist()])
+        rule = "texts of one line, which are not blank"
+    else:
+        return
+    if len(bad):
+        row = int(bad[0])
+        value = rows[answer][row].as_py()
+        raise PrepareError(f"{where}: {_row(rows, row)} has {answer} {value!r}; need {rule}")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -156,21 +199,13 @@ def _row(rows: pa.Table, index: int) -> str:
 
 
 def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None:
-    ids, labels = rows["id"].to_pylist(), rows["label"].to_numpy()
+    ids = rows["id"].to_pylist()
+    labels = rows["label"].to_numpy() if entry.task == "classification" else np.zeros(len(ids), dtype=np.int64)
     if len(set(ids)) != len(ids):
         repeated = Counter(ids).most_common(1)[0]
         raise PrepareError(f"data set '{entry.id}': id {repeated[0]!r} occurs {repeated[1]} times; ids must be unique")
-    if entry.num_labels != len(loader.LABELS):
-        raise PrepareError(
-            f"data set '{entry.id}': the catalog says num_labels={entry.num_labels}, its loader has "
-            f"{len(loader.LABELS)} classes; correct the catalog"
-        )
-    outside = np.flatnonzero((labels < 0) | (labels >= len(loader.LABELS)))
-    if len(outside):
-        raise PrepareError(
-            f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {labels[outside[0]]}; the loader's "
-            f"{len(loader.LABELS)} classes are 0 to {len(loader.LABELS) - 1}"
-        )
+    if entry.task == "classification":
+        _check_classes(entry, loader, rows, labels)
     try:
         parts = loader.split(rows["split"].to_pylist(), labels, 0)
     except ValueError as error:
@@ -183,68 +218,16 @@ def _check_rows(entry: DatasetEntry, loader: ModuleType, rows: pa.Table) -> None
         )
 
 
-def _tokenise(rows: pa.Table, max_length: int, assets_dir: Path) -> tuple[pa.Table, dict]:
-    from tokenizers import Tokenizer  # here: images need no tokenizer
-
-    source, config_file = Path(assets_dir, "tokenizer.json"), Path(assets_dir, "config.json")
-    for path in (source, config_file):
-        if not path.is_file():
-            raise PrepareError(f"no {path}: fetch the model first (python -m workflow_scripts.fetch_asset)")
-    pad = json.loads(config_file.read_text(encoding="utf-8")).get("pad_token_id")
-    if not isinstance(pad, int):
-        raise PrepareError(f"{config_file} has pad_token_id={pad!r}: need an integer to pad batches with")
-    tokenizer = Tokenizer.from_file(str(source))
-    # The file carries its own truncation and padding (MiniLM: 128, fixed); neither is ours.
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
-    texts = rows["text"].to_pylist()
-    inputs = list(zip(texts, rows["text_pair"].to_pylist(), strict=True)) if "text_pair" in rows.column_names else texts
-    encodings = tokenizer.encode_batch(inputs)
-    lengths = np.array([len(encoding.ids) for encoding in encodings])
-    table = pa.table(
-        {
-            "id": rows["id"],
-            "split": rows["split"],
-            "label": rows["label"],
-            "input_ids": pa.array([encoding.ids for encoding in encodings], pa.list_(pa.int32())),
-            "token_type_ids": pa.array([encoding.type_ids for encoding in encodings], pa.list_(pa.int8())),
-        }
-    )
-    facts = {
-        "tokenizer": {"file": source.name, "sha256": sha256_file(source), "vocabulary": tokenizer.get_vocab_size()},
-        "pad_token_id": pad,
-        "max_length": max_length,
-        "tokens": {"mean": round(float(lengths.mean()), 2), "max": int(lengths.max())},
-        "fraction_truncated": sum(bool(encoding.overflowing) for encoding in encodings) / len(encodings),
-    }
-    return table, facts
-
-
-def _resize(rows: pa.Table, image_size: int) -> tuple[pa.Table, dict]:
-    from PIL import Image  # here: text needs no image library
-
-    pixels = image_pixels(rows)
-    channels = pixels.shape[3]
-    if channels not in (1, 3):
-        raise PrepareError(f"images have {channels} channels: need 1 (grey) or 3 (RGB)")
-    resized = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(image[..., 0] if channels == 1 else image).resize(
-                    (image_size, image_size), Image.Resampling.BILINEAR
-                )
-            ).reshape(image_size, image_size, channels)
-            for image in pixels
-        ]
-    )
-    table = image_table(rows["id"].to_pylist(), rows["split"].to_pylist(), resized, rows["label"].to_numpy())
-    facts = {
-        "tokenizer": None,
-        "image_size": image_size,
-        "channels": channels,
-        "original_size": [int(pixels.shape[1]), int(pixels.shape[2])],
-        "image_mean": [IMAGE_MEAN] * channels,
-        "image_std": [IMAGE_STD] * channels,
-        "fraction_truncated": 0.0,
-    }
-    return table, facts
+def _check_classes(entry: DatasetEntry, loader: ModuleType, rows: pa.Table, values: np.ndarray) -> None:
+    labels = labels_of(loader, entry.options)
+    if entry.num_labels != len(labels):
+        raise PrepareError(
+            f"data set '{entry.id}': the catalog says num_labels={entry.num_labels}, its loader has "
+            f"{len(labels)} classes; correct the catalog"
+        )
+    outside = np.flatnonzero((values < 0) | (values >= len(labels)))
+    if len(outside):
+        raise PrepareError(
+            f"data set '{entry.id}': {_row(rows, int(outside[0]))} has label {values[outside[0]]}; the loader's "
+            f"{len(labels)} classes are 0 to {len(labels) - 1}"
+        )

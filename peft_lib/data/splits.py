@@ -1,6 +1,11 @@
-"""Which rows a run trains on, selects on and tests on."""
+"""Which rows a run trains on, selects on and tests on.
 
-from collections.abc import Sequence
+A loader marks each row with what is to become of it: `train`, `validation`, `test`, or a mark of `CUTS`, whose rows `cut`
+shares out with the run's split seed (PROTOCOL 13.19-21).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +14,16 @@ from peft_lib import seeds
 
 SPLITS = ("train", "validation", "test")
 POOL = "pool"
+HALVES = "halves"
+BOTH = "both"
+CARVED_TENTH = "carved_tenth"
+CARVED_EIGHTH = "carved_eighth"
+CUTS: Mapping[str, Mapping[str, float]] = {
+    HALVES: {"validation": 1 / 2, "test": 1 / 2},  # of a published validation split, where test labels are hidden
+    CARVED_TENTH: {"train": 9 / 10, "validation": 1 / 10},  # of a train split, where no validation split is published
+    CARVED_EIGHTH: {"train": 7 / 8, "validation": 1 / 8},  # of a validation split, where the train split is not at hand
+}
+"""Mark -> the shares of its rows. Rows marked `both` are validation and test (selection on the test set: see PROTOCOL 13.19)."""
 
 
 def fixed_splits(column: Sequence[str]) -> dict[str, np.ndarray]:
@@ -59,3 +74,41 @@ def stratified_split(
         taken = np.diff(steps) > 0
         parts[part], left = np.sort(left[taken]), left[~taken]
     return {first: np.sort(left), **parts}
+
+
+def cut(
+    column: Sequence[str], labels: np.ndarray, split_seed: int, name: str, stratify: bool = True
+) -> dict[str, np.ndarray]:
+    """Row indices (int64, ascending) of each split, rows marked for cutting shared out by the run's split seed.
+
+    Of n rows with a mark of CUTS, the second part takes ceil(share * n) and the first the rest, as scikit-learn's
+    train_test_split does: 1,043 are cut into 521 and 522.
+
+    Args:
+        column: the rows' marks.
+        labels: (n,) classes, for stratifying; else not looked at.
+        split_seed: the run's split seed.
+        name: the data set, so that two data sets do not share their draw.
+        stratify: whether each part has the classes in equal proportion.
+
+    Raises:
+        ValueError: for a mark that is neither a split, `both`, nor one of CUTS.
+    """
+    marks = np.asarray(column)
+    unknown = sorted(set(marks.tolist()) - {*SPLITS, BOTH, *CUTS})
+    if unknown:
+        raise ValueError(f"rows are marked {unknown}: use {', '.join((*SPLITS, BOTH, *CUTS))} (data/splits.py)")
+    parts: dict[str, list[np.ndarray]] = {part: [np.flatnonzero(marks == part)] for part in SPLITS}
+    for part in ("validation", "test"):
+        parts[part].append(np.flatnonzero(marks == BOTH))
+    for mark, shares in CUTS.items():
+        rows = np.flatnonzero(marks == mark)
+        if len(rows):
+            first, second = shares
+            share = math.ceil(shares[second] * len(rows)) / len(rows)
+            classes = np.asarray(labels)[rows] if stratify else np.zeros(len(rows), dtype=np.int64)
+            drawn = stratified_split(classes, {first: 1 - share, second: share}, split_seed, f"{name}, {mark}")
+            for part, chosen in drawn.items():
+                parts[part].append(rows[chosen])
+    joined = {part: np.sort(np.concatenate(pieces)) for part, pieces in parts.items()}
+    return {part: rows for part, rows in joined.items() if len(rows)}

@@ -16,7 +16,7 @@ from peft_lib.report.tables import family_name
 from peft_lib.results.artefacts.marks import best_of
 from peft_lib.results.cells import Cell
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import QUANTITIES, quantity
+from peft_lib.study.quantities import QUANTITIES, baseline_name, quantity
 from peft_lib.study.schema import Artefact
 
 Task = tuple[str, str, str]
@@ -60,7 +60,7 @@ def _save(figure, folder: Path, name: str, alt: str, title: str = "") -> Picture
 
 
 def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> list[Picture]:
-    """One panel per task: cost to the right, score upwards, error bars of one sd, the majority class as a line."""
+    """One panel per task: cost to the right, score upwards, error bars of one sd, the constant answer as a line."""
     tasks = [t for t in tasks_of(cells) if len(_points(cells, t)) > 0]
     if not tasks:
         return []
@@ -76,7 +76,7 @@ def cost(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> lis
         axes.set_title(short(task_name(plan, *task), TITLE))
         axes.set_xlabel(_axis_label(QUANTITIES[artefact.cost].label, points[0][0].unit))
         axes.set_ylabel(_axis_label(quantity(artefact.metric, plan.datasets[task[1]].metric).label, points[0][1].unit))
-        floors = [(_short_name(y.column), y.number) for _, y in away] + _majority(cells, task)
+        floors = [(_short_name(y.column), y.number) for _, y in away] + _baseline(cells, task, plan)
         _floor_lines(axes, floors)
         best = best_of(y for _, y in points)
         leaders = f", best {' and '.join(plain_name(c.column) for c in best)} at {best[0].number:.2f}" if best else ""
@@ -168,9 +168,10 @@ def _spread(wanted: list[float], gap: float) -> list[float]:
     return places
 
 
-def _majority(cells: list[Cell], task: Task) -> list[tuple[str, float]]:
-    mine = (c for c in cells if c.column == "majority" and (c.model, c.dataset, c.row) == task)
-    return [("majority class", c.number) for c in mine if c.measured]
+def _baseline(cells: list[Cell], task: Task, plan: Plan) -> list[tuple[str, float]]:
+    mine = (c for c in cells if c.column == "baseline" and (c.model, c.dataset, c.row) == task)
+    name = baseline_name(plan.datasets[task[1]].metric)
+    return [(name, c.number) for c in mine if c.measured]
 
 
 def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
@@ -199,7 +200,7 @@ def curves(artefact: Artefact, cells: list[Cell], plan: Plan, folder: Path) -> l
             (
                 c.number
                 for c in cells
-                if c.column == "majority" and c.measured and (c.model, c.dataset) == (model, dataset)
+                if c.column == "baseline" and c.measured and (c.model, c.dataset) == (model, dataset)
             ),
             None,
         )

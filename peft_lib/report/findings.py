@@ -10,7 +10,7 @@ from peft_lib.results.artefacts.marks import best_of, goodness
 from peft_lib.results.cells import Cell
 from peft_lib.results.statistics import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import quantity
+from peft_lib.study.quantities import baseline_name, quantity
 
 NEAR = 1.0
 """How far below the best a method may be, in the metric's unit, to count as a cheap alternative."""
@@ -57,7 +57,8 @@ def _task(
     leaders = _and([_name(c.column) for c in best_of(good)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
-        _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good), _floor(good, cells),
+        _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good),
+        _floor(good, cells, baseline_name(plan.datasets[best.dataset].metric)),
         *at_edges, _fewer(fewer), _failures(failed),
     ) if s]  # fmt: skip
     return said
@@ -138,13 +139,13 @@ def _parents(good: list[Cell]) -> str | None:
     return f"Sparse selector in place of a dense random A: {', '.join(parts)} (points)."
 
 
-def _floor(good: list[Cell], cells: list[Cell]) -> str | None:
+def _floor(good: list[Cell], cells: list[Cell], constant: str) -> str | None:
     parts = []
-    floor = next((c for c in cells if c.column == "majority" and c.complete), None)
+    floor = next((c for c in cells if c.column == "baseline" and c.complete), None)
     if floor:
         above = sum(goodness(c) > goodness(floor) for c in good)
         share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
-        parts.append(f"{share} methods beat the majority class ({_value(floor)})")
+        parts.append(f"{share} methods beat the {constant} ({_value(floor)})")
     head = next((c for c in good if get_method(c.column).floor), None)
     others = [c for c in good if c is not head]
     if head and others:

@@ -12,7 +12,7 @@ from peft_lib.results.artefacts.context import SINGLE
 from peft_lib.results.cells import Cell
 from peft_lib.results.statistics import FEWEST
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import QUANTITIES
+from peft_lib.study.quantities import QUANTITIES, baseline_name
 from peft_lib.study.schema import Artefact
 
 FAMILIES = {"baseline": "Baseline", "past": "Past", "present": "Present", "future": "Sparse (future)", "paca": "PaCA"}
@@ -61,8 +61,8 @@ def single_seed(cells: list[Cell]) -> bool:
 
 def by_method(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) -> list[Table]:
     """Rows are tasks (under each quantity), columns are methods in the order of the study."""
-    columns = list(dict.fromkeys(c.column for c in cells if c.method)) + ["majority"] * any(
-        c.column == "majority" for c in cells
+    columns = list(dict.fromkeys(c.column for c in cells if c.method)) + ["baseline"] * any(
+        c.column == "baseline" for c in cells
     )
     single = single_seed(cells)
     by_key: dict[tuple, dict[str, Cell]] = {}
@@ -75,8 +75,10 @@ def by_method(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnote
         labels = (plan.models[model].name, plan.datasets[dataset].name, *([row] if varied else []))
         rows.append(Row(labels, entries, _panel_label(panel, next(iter(in_row.values())))))
     headings = ("Model", "Data set", *(["Settings"] if varied else []))
-    labels = tuple(Label.plain("Majority class", "floor") if c == "majority" else Label.method(c) for c in columns)
-    families = [get_method(c).family if c != "majority" else "" for c in columns]
+    names = {baseline_name(plan.datasets[c.dataset].metric) for c in cells if c.column == "baseline"}
+    floor = Label.plain(names.pop().capitalize() if len(names) == 1 else "Constant answer", "floor")
+    labels = tuple(floor if c == "baseline" else Label.method(c) for c in columns)
+    families = [get_method(c).family if c != "baseline" else "" for c in columns]
     spans = tuple((family_name(name), len(list(group))) for name, group in groupby(families))
     return [Table(headings, labels, tuple(rows), spans)]
 

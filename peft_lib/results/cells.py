@@ -87,7 +87,7 @@ _DESCRIPTIONS = {
     "model": "model id",
     "dataset": "data set id",
     "row": "row label within model and data set: varied settings, epoch; empty where these two say it all",
-    "column": "column key: method id, 'majority', value of a setting, name of a setting",
+    "column": "column key: method id, 'baseline', value of a setting, name of a setting",
     "metric": "quantity, one of peft_lib/study/quantities.py; epoch metric (curves)",
     "method": "method id; null where a cell belongs to none or to several",
     "unit": "unit of value, sd, low, high, expected, published, difference",

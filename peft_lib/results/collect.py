@@ -14,21 +14,23 @@ import pyarrow as pa
 from peft_lib.names import first_line
 from peft_lib.run_files import EPOCHS, RESULT, read_rows
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import QUANTITIES, quantity
+from peft_lib.study.quantities import DATASET_METRICS, MEASURES, QUANTITIES, quantity, value_of
 
 RECORDED = ("ok", "diverged", "out_of_memory")
+MEASURE_COLUMNS = tuple(f"{MEASURES}.{name}" for name in DATASET_METRICS)
 FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing")
 """Everything that is not ok, the one to name first first."""
 
 
 def collect(plan: Plan, results: Path | str) -> pd.DataFrame:
-    """Rows of all planned runs, indexed by run id: the RESULT columns, `gap_absolute` and `folder`.
+    """Rows of all planned runs, indexed by run id: the RESULT columns, `gap_absolute`, `folder`, and a column for each
+    metric that a data set may have (`test_measures.f1`).
 
     A stale run keeps its values, so that tables can show them marked; it never enters a mean with fresh ones.
     """
     results = Path(results)
     rows = {run_id: _row(plan, run_id, results) for run_id in plan.runs}
-    columns = [*RESULT.names, "gap_absolute", "folder"]
+    columns = [*RESULT.names, "gap_absolute", "folder", *MEASURE_COLUMNS]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
     frame.index.name = "run"
     return frame
@@ -52,6 +54,7 @@ def _row(plan: Plan, run_id: str, results: Path) -> dict[str, Any]:
         return {**known, "status": "unreadable", "reason": f"result.parquet: {problem}"}
     row = {name: rows[0].get(name) for name in RESULT.names}
     row |= {"folder": spec.folder, "gap_absolute": None if row["gap"] is None else abs(row["gap"])}
+    row |= {column: value_of(rows[0], column) for column in MEASURE_COLUMNS}
     expected = plan.fingerprint(run_id)
     if row["fingerprint"] != expected:
         was = "" if row["status"] == "ok" else f" (it was {row['status']})"
@@ -80,7 +83,7 @@ def _impossible(row: dict[str, Any], metric: str) -> str | None:
         return None
     for name in QUANTITIES:
         what = quantity(name, metric)
-        value = row.get(what.column)
+        value = value_of(row, what.column)
         if value is None:
             continue
         if not math.isfinite(value):

@@ -7,11 +7,13 @@ ranks and counts parameters with them, and never loads a weight.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from peft_lib.names import near_names
+from peft_lib.study.how import How
 from peft_lib.study.quantities import DATASET_METRICS
-from peft_lib.study.types import SAFE_ID, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
+from peft_lib.study.settings import Settings
+from peft_lib.study.types import SAFE_ID, Frozen, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
 from peft_lib.study.wording import Refused, Words
 
 
@@ -29,12 +31,6 @@ Source = Annotated[str, Words("a source: <scheme>:<what>, e.g. package:my_packag
 Revision = Annotated[Line, Words("a text that pins the content: a version or a hash")]
 Options = dict[str, Scalar]
 Metric = Annotated[str, AfterValidator(check_metric), Words(f"one of {', '.join(DATASET_METRICS)}")]
-
-
-class Frozen(BaseModel):
-    """A validated, immutable record that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PretrainRecipe(Frozen):
@@ -81,6 +77,24 @@ class DatasetRef(Frozen):
     options: dict[str, int | float | str | bool] = Field(default_factory=dict, description="loader options")
 
 
+class LockedSplit(Frozen):
+    """What a split is: its rows, and the hash of their content (data/lock.py)."""
+
+    rows: int = Field(ge=0, description="number of rows")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash of the rows' content, as the loader reads them")
+
+
+class Lock(Frozen):
+    """A data set's entry in the lock file beside the catalog. `commit` says where to look; the splits say what it is."""
+
+    source: str = Field(description="source that was locked")
+    commit: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="commit of the hub's repository, once known"
+    )
+    columns: tuple[str, ...] = Field(description="columns that the loader reads")
+    splits: dict[str, LockedSplit] = Field(description="the splits that the loader reads, as far as they are known")
+
+
 class Entry(Frozen):
     id: Id
     name: Text = Field(description="display name, plain text")
@@ -120,6 +134,8 @@ class ModelEntry(Entry):
         min_length=1, description="named target sets, e.g. qv and all"
     )
     max_length: int | None = Field(None, ge=1, description="longest token sequence (text)")
+    settings: Settings = Field(Settings(), description="recommended settings of its runs; a study's own win")
+    how: How = Field(How(), description="recommended way of executing its runs; a study's own keys and rules win")
 
     def ref(self) -> ModelRef:
         return ModelRef(**{k: getattr(self, k) for k in ModelRef.model_fields})
@@ -151,7 +167,22 @@ class DatasetEntry(Entry):
     sizes: dict[Literal["train", "validation", "test"], Size] = Field(
         description="rows of train, validation and test as used", examples=["{train: 800, validation: 100, test: 100}"]
     )
+    settings: Settings = Field(
+        Settings(), description="recommended settings of runs on it; they win over the model's, a study's own over both"
+    )
     description: Text = Field(description="one sentence for the report")
+    _lock: Lock | None = PrivateAttr(None)
+
+    @property
+    def lock(self) -> Lock | None:
+        """What the lock file beside the catalog says of its data; None for data that a loader makes itself."""
+        return self._lock
+
+    def locked(self, lock: Lock | None) -> "DatasetEntry":
+        """The same entry with that lock."""
+        entry = self.model_copy()
+        entry._lock = lock
+        return entry
 
     @property
     def outputs(self) -> int | None:

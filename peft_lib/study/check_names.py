@@ -8,12 +8,17 @@ from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names, nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.declared import declared
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, strange_characters
-from peft_lib.study.schema import SWEEPABLE, Grid, Study
+from peft_lib.study.schema import Grid, Study
+from peft_lib.study.settings import SWEEPABLE
 
 RESERVED_STUDIES = ("templates", "reference")
 """Folders of reports/ that belong to the repository."""
+
+SAID = ("set", "how")
+"""What a rule says of its runs."""
 
 
 class Names:
@@ -57,11 +62,11 @@ def check_names(names: Names) -> tuple[dict[str, list[tuple[str, str]]], dict[st
         tasks[name] = list(dict.fromkeys(tasks[name]))
     for index, one in enumerate(study.rules):
         _when(names, index, one)
-        inside = parser.is_broken_below(("rules", index, "set")) or parser.is_broken(("rules", index, "set"))
-        if not one.set.model_fields_set and not inside:
-            parser.problem(
-                ("rules", index, "set"), {}, "a rule sets at least one setting", "add one, or remove the rule"
-            )
+        inside = any(parser.is_broken_below(p) or parser.is_broken(p) for p in (("rules", index, k) for k in SAID))
+        if not one.set.model_fields_set and not one.how.model_fields_set and not inside:
+            at: Location = ("rules", index, "set") if "set" in one.model_fields_set else ("rules", index)
+            rule = "a rule sets at least one setting, or says how its runs are executed"
+            parser.problem(at, {}, rule, "add set: {lr: 1e-3} or how: {micro_batch: 8}, or remove the rule")
     if any(p[:1] in (("grids",), ("rules",)) and (p[2:3] == ("when",) or _about_runs(p)) for p in parser.broken):
         names.complete = False
     return tasks, methods
@@ -132,7 +137,14 @@ def _task(names: Names, where: Location, task: str) -> tuple[str, str] | None:
         elif "test" not in names.datasets[dataset].sizes:
             rule = f"{dataset} has no test split, so nothing could be reported"
             parser.problem(where, task, rule, "use another data set, or give it a test split in its catalog")
+        elif names.datasets[dataset].task == "generation" and _style(names.models[model]) != "prompt":
+            rule = f"{dataset} is a task of generation, and {model} (backbone {names.models[model].backbone}) writes no text"
+            parser.problem(where, task, rule, "pair it with a decoder: a model whose backbone has STYLE 'prompt'")
     return None if parser.is_broken(where) else (model, dataset)
+
+
+def _style(model: ModelEntry) -> object:
+    return declared("backbones", model.backbone, "STYLE")
 
 
 def _task_remedy(names: Names, task: str) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 from peft_lib.methods.method import Method
 from peft_lib.names import nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
-from peft_lib.study.layering import Resolved
+from peft_lib.study.layering import Resolved, ResolvedHow
 from peft_lib.study.problems import ABSENT
-from peft_lib.study.schema import Study
 from peft_lib.study.spec import RunSpec
 from peft_lib.study.tally import Tally
 
@@ -21,7 +20,7 @@ HIGH_LR = 1.0
 
 
 def check_run(
-    study: Study, grid: str, model: ModelEntry, data: DatasetEntry, method: Method, settings: Resolved, tally: Tally
+    grid: str, model: ModelEntry, data: DatasetEntry, method: Method, settings: Resolved, how: ResolvedHow, tally: Tally
 ) -> bool:
     """Rules between a run's settings, its model and its data set; notes what is broken and says whether all is well."""
     broken = {place[-1] for place in tally.parser.broken if place and place[0] in ("defaults", "rules", "grids")}
@@ -76,18 +75,29 @@ def check_run(
     image = model.architecture.get("img_size") if model.modality == "image" else None
     if image is not None and s["input_size"] != image:
         refuse("input_size", f"{model.id} reads images of {image} pixels", f"use {image}", model.id)
+    _augmentation(s, data, refuse)
     _data_limits(s, data, refuse)
     _schedule(settings, refuse)
-    if study.execution != "default" and method.has_factors:
-        allowed = method.executions(method.parse_options(settings.options or {}))
-        if study.execution not in allowed:
-            rule = f"{method.id} cannot run as {study.execution}"
-            remedy = f"use default or {', '.join(allowed)}"
-            tally.refuse(("execution",), "execution", study.execution, rule, remedy, method.id)
+    _how(how, method, settings, tally)
     if s["lr"] > HIGH_LR:
         rule = f"a learning rate above {HIGH_LR:g} rarely trains"
         tally.warn(places.get("lr", ("defaults",)), "lr", s["lr"], rule, "check that it is meant", method.id)
     return good
+
+
+def _how(resolved: ResolvedHow, method: Method, settings: Resolved, tally: Tally) -> None:
+    how, places = resolved.how, resolved.places
+    if how.execution != "default" and method.has_factors:
+        allowed = method.executions(method.parse_options(settings.options or {}))
+        if how.execution not in allowed:
+            rule = f"{method.id} cannot run as {how.execution}"
+            remedy = f"use default or {', '.join(allowed)}, or set it in a rule for the methods that can"
+            tally.refuse(places["execution"], "execution", how.execution, rule, remedy, method.id)
+    batch = -(-settings.relevant["batch_size"] // how.processes)
+    if how.micro_batch is not None and how.micro_batch > batch and places["micro_batch"][0] != "catalogs":
+        rule = f"micro_batch is above the {batch} items of a batch that a process takes, so it splits none"
+        remedy = f"use at most {batch}, or set it in a rule for the runs that need it"
+        tally.warn(places["micro_batch"], "micro_batch", how.micro_batch, rule, remedy, method.id)
 
 
 def _largest_rank(method: Method, shapes: Sequence[Shape]) -> int | None:
@@ -118,6 +128,18 @@ def _chain(settings: Resolved, refuse: Any) -> None:
     if s.get("chain_spread") is not None and count is None and period is not None:
         rule = "chain_spread says how the resets of chain_count are spread; these runs have a chain_period"
         refuse("chain_spread", rule, "remove it, or give chain_count in place of chain_period")
+
+
+def _augmentation(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:
+    """What changes training items or targets, where these have it."""
+    for name in ("flip", "rand_augment", "mixup", "cutmix"):
+        if s.get(name) and data.modality != "image":
+            rule = f"{name} changes images, and {data.id} is {data.modality}"
+            refuse(name, rule, "set it in a rule for the data sets of images", data.id)
+    for name in ("label_smoothing", "mixup", "cutmix"):
+        if s.get(name) and data.task != "classification":
+            rule = f"{name} mixes or smooths classes, and the task of {data.id} is {data.task}"
+            refuse(name, rule, "set it in a rule for the data sets for classification", data.id)
 
 
 def _data_limits(s: Mapping[str, Any], data: DatasetEntry, refuse: Any) -> None:

@@ -8,7 +8,8 @@ from peft_lib.names import near_names
 from peft_lib.study.layering import Layer, Layering
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, problem_at
-from peft_lib.study.schema import SWEEPABLE, Study
+from peft_lib.study.schema import Study
+from peft_lib.study.settings import SWEEPABLE
 from peft_lib.study.tally import Tally, few
 
 

@@ -16,18 +16,19 @@ from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import load_plugin
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.check_artefacts import check_artefacts
-from peft_lib.study.check_catalogs import check_pretraining
+from peft_lib.study.check_models import check_pretraining
 from peft_lib.study.check_names import Names, check_names, check_vary
 from peft_lib.study.check_runs import check_run
 from peft_lib.study.check_use import check_use
 from peft_lib.study.documents import Document, read_document, short
-from peft_lib.study.layering import Layering, Resolved
+from peft_lib.study.layering import Layering, Resolved, ResolvedHow
 from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.merging import merge_documents
 from peft_lib.study.parsing import Parser
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
-from peft_lib.study.schema import Grid, Settings, resolve_alpha
+from peft_lib.study.schema import Grid
+from peft_lib.study.settings import Settings, resolve_alpha
 from peft_lib.study.spec import RunSpec
 from peft_lib.study.tally import Tally
 
@@ -69,7 +70,7 @@ def _plan(document: Document, root: Path | str, source: str) -> Plan:
 
 class _Planner:
     def __init__(self, document: Document, root: Path, source: str):
-        self.parser = Parser(document.lines, document.problems, document.broken)
+        self.parser = Parser(dict(document.lines), document.problems, document.broken)
         self.data, self.root, self.source = document.data, root, source
         self.study = read_study(document.data, self.parser)
         self.tally = Tally(self.parser)
@@ -77,11 +78,12 @@ class _Planner:
     def plan(self) -> Plan:
         study, parser = self.study, self.parser
         self.plugins()
+        self.mirror()
         models, datasets, catalog_problems, sound = self.catalogs()
         names = Names(models, datasets, study, self.data, parser, sound)
         tasks, methods = check_names(names)
         check_artefacts(study, self.data, parser)
-        layering = Layering(study, self.tally)
+        layering = Layering(study, models, datasets, self.tally)
         runs: dict[str, RunSpec] = {}
         provenance: dict[str, dict[str, str]] = {}
         points: dict[str, tuple[Point, ...]] = {}
@@ -92,18 +94,20 @@ class _Planner:
             first_with: dict[tuple[str, str], dict[str, Any]] = {}
             for (model, dataset), method in itertools.product(tasks.get(name, []), methods.get(name, [])):
                 layering.note(name, model, dataset, method)
+                how = layering.hows[model, dataset, method.id]
                 if name not in expandable or (model, dataset) not in sound:
                     continue
                 for place, (varied, places) in enumerate(self.variations(name, grid)):
                     settings = layering.resolve(name, model, dataset, method, varied, places)
-                    spec = self.spec(name, models[model], datasets[dataset], method, settings)
+                    spec = self.spec(name, models[model], datasets[dataset], method, settings, how)
                     if spec is None:
                         continue
                     self.repeated(method, varied, places, first_with.setdefault((dataset, spec.run_id), varied))
+                    sources = {**settings.sources, **how.sources}
                     for seed in grid.seeds:
                         run = spec.with_seed(seed)
                         runs[run.run_id] = run
-                        provenance.setdefault(run.run_id, settings.sources)  # shared: the first grid that names it
+                        provenance.setdefault(run.run_id, sources)  # shared: the first grid that names it
                         made.setdefault(place, []).append(Point(model, dataset, method.id, seed, varied, run.run_id))
             points[name] = tuple(point for _, part in sorted(made.items()) for point in part)
         if names.complete and catalog_problems == [] and models and datasets:
@@ -112,7 +116,8 @@ class _Planner:
         problems = [*parser.problems, *catalog_problems]
         if problems:
             raise StudyError(problems, self.source)
-        return Plan(study, models, datasets, runs, points, provenance, tuple(self.tally.warnings), self.data)
+        hows = {key: resolved.how for key, resolved in layering.hows.items()}
+        return Plan(study, models, datasets, runs, points, hows, provenance, tuple(self.tally.warnings), self.data)
 
     def plugins(self) -> None:
         seen: dict[Path, int] = {}
@@ -128,6 +133,15 @@ class _Planner:
             except (MethodError, OSError, ValueError, RuntimeError) as error:
                 self.parser.problem(where, plugin, str(error), "mend the plug-in or its path")
 
+    def mirror(self) -> None:
+        """A warning: what has been fetched already needs no mirror, and it may lie on another machine than this one."""
+        mirror = self.study.assets.mirror
+        if mirror is not None and not _below(self.root, mirror).is_dir():
+            remedy = "mend the path, or remove the line: files then come from their hubs"
+            self.tally.warn(
+                ("assets", "mirror"), "mirror", mirror, "there is no such folder on this machine", remedy, mirror
+            )
+
     def catalogs(self) -> tuple[dict[str, ModelEntry], dict[str, DatasetEntry], list, set[tuple[str, str]]]:
         """Both catalogs, their problems, and the pairs of entries that have none."""
         paths = self.study.catalogs
@@ -136,8 +150,10 @@ class _Planner:
         if datasets and not of_datasets.problems:
             check_pretraining(models, datasets, of_models)
         problems = []
-        for name, told in (("models", of_models.problems), ("datasets", of_datasets.problems)):
-            for problem in told:
+        for name, catalog in (("models", of_models), ("datasets", of_datasets)):
+            recommended = {p: m for p, m in catalog.lines.items() if p[1:2] in (("settings",), ("how",))}
+            self.parser.lines.update({("catalogs", name, *place): mark for place, mark in recommended.items()})
+            for problem in catalog.problems:
                 if problem.path or problem.line is not None:
                     problems.append(problem)
                 else:  # the file itself: told where it is named
@@ -189,10 +205,10 @@ class _Planner:
             self.parser.problem(where, varied[used[-1]], rule, "remove one of the two from the grid's vary")
 
     def spec(
-        self, grid: str, model: ModelEntry, dataset: DatasetEntry, method: Method, settings: Resolved
+        self, grid: str, model: ModelEntry, dataset: DatasetEntry, method: Method, settings: Resolved, how: ResolvedHow
     ) -> RunSpec | None:
         """The run's specification (of the grid's first seed), or None after noting what is wrong with it."""
-        if settings.options is None or not check_run(self.study, grid, model, dataset, method, settings, self.tally):
+        if settings.options is None or not check_run(grid, model, dataset, method, settings, how, self.tally):
             return None
         relevant = dict(settings.relevant)
         if "alpha" in relevant:

@@ -1,5 +1,6 @@
 """The command line of a run: what the workflow executes and what a person repeats."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,33 +8,47 @@ from pathlib import Path
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Study
 
+MIRROR_VARIABLE = "BEYOND_LORA_MIRROR"
 ACCELERATE_CONFIG = Path(__file__).resolve().parents[2] / "envs" / "accelerate.yaml"
 
 
 def train_arguments(plan: Plan, run_id: str) -> list[str]:
     """Arguments of workflow_scripts.train for one run of a study."""
     what = ["--spec", plan.runs[run_id].canonical, "--fingerprint", plan.fingerprint(run_id)]
-    return [*what, "--threads", str(plan.study.threads), *execution_arguments(plan.study)]
+    return [*what, "--threads", str(plan.study.threads), *execution_arguments(plan, run_id)]
 
 
-def execution_arguments(study: Study, path: Callable[[str], str] = str) -> list[str]:
-    """The arguments that say where things are and how runs are executed, the same for all runs of a study. No result
-    depends on them beyond what docs/architecture.md says of each. `path` turns the study's paths into those of a job."""
+def execution_arguments(plan: Plan, run_id: str, path: Callable[[str], str] = str) -> list[str]:
+    """The arguments that say where things are and how a run is executed. No result depends on them beyond what
+    docs/architecture.md says of each. `path` turns the study's paths into those of a job."""
+    study, how = plan.study, plan.how(run_id)
     arguments = {
         "--models": path(study.catalogs.models),
         "--datasets": path(study.catalogs.datasets),
         "--device": study.device,
-        "--keep": study.keep,
+        "--keep": how.keep,
     }
-    if study.processes > 1:
-        arguments["--processes"] = str(study.processes)
-    if study.execution != "default":
-        arguments["--execution"] = study.execution
-    if study.micro_batch is not None:
-        arguments["--micro-batch"] = str(study.micro_batch)
+    if how.processes > 1:
+        arguments["--processes"] = str(how.processes)
+    if how.execution != "default":
+        arguments["--execution"] = how.execution
+    if how.micro_batch is not None:
+        arguments["--micro-batch"] = str(how.micro_batch)
+    if how.storage != "fp32":
+        arguments["--storage"] = how.storage
     flat = [text for pair in arguments.items() for text in pair]
     flat += [text for plugin in study.plugins for text in ("--plugin", path(plugin))]
+    flat += ["--gradient-checkpointing"] if how.gradient_checkpointing else []
     return flat if study.deterministic else [*flat, "--nondeterministic"]
+
+
+def mirror_arguments(study: Study, path: Callable[[str], str] = str) -> list[str]:
+    """`--mirror PATH` for what fetches and prepares: the study's `assets.mirror`, else the folder that BEYOND_LORA_MIRROR
+    names; nothing where neither is set."""
+    if study.assets.mirror is not None:
+        return ["--mirror", path(str(Path(study.assets.mirror).expanduser()))]
+    named = os.environ.get(MIRROR_VARIABLE)
+    return ["--mirror", str(Path(named).expanduser().absolute())] if named else []
 
 
 def launch_command(processes: int, cuda: bool, module: str = "workflow_scripts.train") -> list[str]:

@@ -1,4 +1,5 @@
-"""Where a run's settings come from: the method's default, the study's defaults, rules, the grid's own, what it varies.
+"""Where a run's settings come from: the method's default, the entries of the model and of the data set in their catalogs,
+the study's defaults, rules, the grid's own, what it varies; and, by fewer layers, how it is executed.
 
 Later layers win. Each setting keeps the place that set it, so that a problem is reported there, and its source, which the
 hyper-parameter table shows.
@@ -11,12 +12,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ValidationError
 
 from peft_lib.methods.method import Method
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.how import How
 from peft_lib.study.problems import Location
-from peft_lib.study.schema import Rule, Settings, Study
+from peft_lib.study.schema import Rule, Study
+from peft_lib.study.settings import Settings
 from peft_lib.study.spec import RunSpec
 from peft_lib.study.tally import Tally
 from peft_lib.study.wording import explain
 
+CATALOG_WORDS = {"models": "model", "datasets": "data set"}
 EXCLUSIVE = {"chain_period": "chain_count", "chain_count": "chain_period"}
 
 
@@ -31,6 +36,15 @@ class Resolved:
     options: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class ResolvedHow:
+    """How the runs of a model, a data set and a method are executed; source and place of what is said of it."""
+
+    how: How
+    sources: dict[str, str]
+    places: dict[str, Location]
+
+
 @dataclass
 class Layer:
     given: dict[str, Any]
@@ -41,27 +55,43 @@ class Layer:
 class Layering:
     """Resolves settings, and keeps which rule matched which methods, for the checks of what is of no use."""
 
-    def __init__(self, study: Study, tally: Tally):
-        self.study, self.tally = study, tally
+    def __init__(
+        self, study: Study, models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetEntry], tally: Tally
+    ):
+        self.study, self.models, self.datasets, self.tally = study, models, datasets, tally
         self.defaults = _layer(study.defaults, "defaults", ("defaults",))
+        self.own_how = _layer(study, "the study", (), How)
         self.rules = [_layer(rule.set, rule.source or "", ("rules", i, "set")) for i, rule in enumerate(study.rules)]
+        self.rules_how = [
+            _layer(rule.how, rule.source or "", ("rules", i, "how"), How) for i, rule in enumerate(study.rules)
+        ]
         self.grids = {name: _layer(grid.set, "grid", ("grids", name, "set")) for name, grid in study.grids.items()}
         self.matched: dict[int, dict[str, Method]] = {i: {} for i in range(len(study.rules))}
         self.methods: dict[str, Method] = {}
         self.by_grid: dict[str, dict[str, Method]] = {name: {} for name in study.grids}
         self.winners: set[Location] = set()
+        self.hows: dict[tuple[str, str, str], ResolvedHow] = {}
         self._fixed: dict[tuple[str, str, str, str], list[Layer]] = {}
         self._options: dict[tuple[str, str], dict[str, Any] | None] = {}
 
     def note(self, grid: str, model: str, dataset: str, method: Method) -> None:
         """Remembers that a grid has this combination."""
         self.methods[method.id] = self.by_grid[grid][method.id] = method
-        layers = [self.defaults]
-        for index, rule in enumerate(self.study.rules):
-            if _matches(rule, model, dataset, method):
-                self.matched[index][method.id] = method
-                layers.append(self.rules[index])
-        self._fixed[grid, model, dataset, method.id] = [*layers, self.grids[grid]]
+        matching = [i for i, rule in enumerate(self.study.rules) if _matches(rule, model, dataset, method)]
+        for index in matching:
+            self.matched[index][method.id] = method
+        self._fixed[grid, model, dataset, method.id] = [
+            _of_catalog(self.models[model].settings, "models", model, "settings"),
+            _of_catalog(self.datasets[dataset].settings, "datasets", dataset, "settings"),
+            self.defaults,
+            *(self.rules[i] for i in matching),
+            self.grids[grid],
+        ]
+        if (model, dataset, method.id) not in self.hows:
+            recommended = _of_catalog(self.models[model].how, "models", model, "how", How)
+            layers = [recommended, self.own_how, *(self.rules_how[i] for i in matching)]
+            self.hows[model, dataset, method.id] = how = _how(layers)
+            self.winners |= {place[:2] for place in how.places.values()}
 
     def resolve(
         self,
@@ -138,11 +168,24 @@ def _put(result: Resolved, given: Mapping[str, Any], source: str, places: Mappin
         result.places[key] = places[key]
 
 
-def _layer(settings: Settings, source: str, place: Location) -> Layer:
+def _layer(record: BaseModel, source: str, place: Location, kind: type[BaseModel] = Settings) -> Layer:
     """What a layer says: null too, which overrides an inherited value."""
-    return Layer(
-        {k: getattr(settings, k) for k in Settings.model_fields if k in settings.model_fields_set}, source, place
-    )
+    given = {k: getattr(record, k) for k in kind.model_fields if k in record.model_fields_set}
+    return Layer(given, source, place)
+
+
+def _of_catalog(record: BaseModel, catalog: str, entry: str, key: str, kind: type[BaseModel] = Settings) -> Layer:
+    """What an entry recommends. Options of methods are no business of a model or of data (`check_catalogs`)."""
+    layer = _layer(record, f"{CATALOG_WORDS[catalog]} catalog", ("catalogs", catalog, entry, key), kind)
+    layer.given.pop("options", None)
+    return layer
+
+
+def _how(layers: list[Layer]) -> ResolvedHow:
+    said = {k: (v, layer) for layer in layers for k, v in layer.given.items()}
+    how = How.model_construct(**{k: v for k, (v, _) in said.items()})
+    sources = {k: layer.source for k, (_, layer) in said.items()}
+    return ResolvedHow(how, sources, {k: (*layer.place, k) for k, (_, layer) in said.items()})
 
 
 def _matches(rule: Rule, model: str, dataset: str, method: Method) -> bool:

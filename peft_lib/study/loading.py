@@ -1,15 +1,20 @@
 """Studies and catalogs as records; every problem is found before any is reported."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peft_lib.study.catalogs import DatasetEntry, Entry, ModelEntry
-from peft_lib.study.check_catalogs import check_datasets, check_models
+from pydantic import TypeAdapter, ValidationError
+
+from peft_lib.study.catalogs import DatasetEntry, Entry, Lock, ModelEntry
+from peft_lib.study.check_datasets import check_datasets
+from peft_lib.study.check_models import check_models
 from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import ABSENT, Lines, StudyError
-from peft_lib.study.schema import Settings, Study
+from peft_lib.study.problems import ABSENT, Lines, Problem, StudyError
+from peft_lib.study.schema import Study
+from peft_lib.study.settings import Settings
 from peft_lib.study.types import Id
 
 __all__ = ["Lines", "load_datasets", "load_models", "parse_study", "read_catalog", "read_study", "read_yaml"]
@@ -75,4 +80,24 @@ def read_catalog(path: Path | str, kind: type[E]) -> tuple[dict[str, E], Parser]
         parser.value(Id, key, (key,))
     check_models({k: e for k, e in entries.items() if isinstance(e, ModelEntry)}, parser)
     check_datasets({k: e for k, e in entries.items() if isinstance(e, DatasetEntry)}, parser)
+    if kind is DatasetEntry:
+        locks = read_locks(lock_file(path))
+        return {key: entry.locked(locks.get(key)) for key, entry in entries.items()}, parser  # type: ignore[attr-defined]
     return entries, parser
+
+
+def lock_file(catalog: Path | str) -> Path:
+    """The lock file of a data set catalog, beside it: config/datasets.yaml -> config/datasets.lock.json."""
+    return Path(catalog).with_suffix(".lock.json")
+
+
+def read_locks(path: Path) -> dict[str, Lock]:
+    """Data set id -> what the lock file says of its data; empty without such a file. Raises StudyError for a damaged one."""
+    if not path.is_file():
+        return {}
+    try:
+        return TypeAdapter(dict[str, Lock]).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        rule = f"the lock file of a catalog has one entry per data set ({str(error).splitlines()[0]})"
+        remedy = "take it from version control, or write it again: python -m workflow_scripts.lock_datasets"
+        raise StudyError([Problem("", path.name, rule, remedy)], str(path)) from error

@@ -8,7 +8,9 @@ from typing import Any
 
 from peft_lib.methods.registry import get_method, method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.declared import declared
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
+from peft_lib.study.how import How
 from peft_lib.study.problems import Problem
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.schema import Study
@@ -36,12 +38,19 @@ class Plan:
     datasets: dict[str, DatasetEntry]
     runs: dict[str, RunSpec]
     points: dict[str, tuple[Point, ...]]
+    hows: dict[tuple[str, str, str], How]
+    """(model, data set, method) -> how their runs are executed."""
     provenance: dict[str, dict[str, str]] = field(default_factory=dict)
     """run id -> setting -> where its value comes from."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed and looks wrong; the callers print it."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The study as it was planned, for JSON: files merged, values of the command line read as YAML."""
+
+    def how(self, run_id: str) -> How:
+        """How a run is executed: by the model catalog, the study's own keys, its rules; later ones win."""
+        spec = self.runs[run_id]
+        return self.hows[spec.model.id, spec.dataset.id, spec.method]
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:
@@ -68,6 +77,7 @@ class Plan:
         files = (
             method_file(method),
             PACKAGE / f"backbones/{self.models[model].backbone}.py",
+            PACKAGE / f"tasks/{self.datasets[dataset].task}.py",
             PACKAGE / "training/run.py",
         )
         recipe = (
@@ -107,8 +117,12 @@ class Plan:
         """Fingerprint of prepared data: its loader, its preparation, its source and options, who reads it."""
         entry, source = self.datasets[dataset], self.models[model]
         tokenizer = f"{source.source}@{source.revision}"
+        style = str(declared("backbones", source.backbone, "STYLE"))
         roots = [PACKAGE / f"data/{entry.loader}.py", PACKAGE / "data/prepare.py"]
-        return fingerprint(roots, [entry.ref().model_dump_json(), tokenizer, str(input_size)])
+        locked = [f"{name} {split.sha256}" for name, split in sorted(entry.lock.splits.items())] if entry.lock else []
+        return fingerprint(
+            roots, [entry.ref().model_dump_json(), entry.task, tokenizer, style, str(input_size), *locked]
+        )
 
     def asset_fingerprint(self, model: str) -> str:
         """Fingerprint of a model folder: its reference, and for a pre-trained one the code and data that make it."""

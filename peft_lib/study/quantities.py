@@ -1,8 +1,9 @@
 """The quantities that a table can show: label, unit, direction, range, and where the value lies in a result row; and
 the same facts about the metrics of data sets, for the quantity that differs between them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Direction = Literal["higher", "lower", "none"]
 
@@ -11,9 +12,9 @@ Direction = Literal["higher", "lower", "none"]
 class Quantity:
     """One measured quantity: what it is called, in which unit and range it is shown, and which way is better.
 
-    Shown value = `scale` * value in `column` of result.parquet, in `unit`, with `digits` decimals. `low` and `high` bound
+    Shown value = `scale` * value in `column` of result.parquet (`column.key` of a map), in `unit`, with `digits` decimals. `low` and `high` bound
     the shown value (None: no bound on that side); intervals over seeds stay within them. `direction` 'none': nearest to
-    zero is best.
+    zero is best. `task` and `classes`: of a data set's metric, the task and the only number of classes that it is for.
     """
 
     label: str
@@ -24,6 +25,8 @@ class Quantity:
     digits: int = 2
     low: float | None = None
     high: float | None = None
+    task: str | None = None
+    classes: int | None = None
 
 
 QUANTITIES = {
@@ -42,20 +45,48 @@ QUANTITIES = {
 """`gap` is signed (test minus clean train), so it has neither direction nor bounds; `peak_memory_bytes` is the
 accelerator's peak of allocated bytes, or the peak resident set of the process on a CPU."""
 
+
+def _of(task: str, **metrics: Quantity) -> dict[str, Quantity]:
+    return {name: replace(what, task=task) for name, what in metrics.items()}
+
+
 DATASET_METRICS = {
-    "accuracy": Quantity("accuracy", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "f1": Quantity("F1 of the positive class", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "mcc": Quantity("Matthews correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "pearson": Quantity("Pearson correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "spearman": Quantity("Spearman correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
-    "rmse": Quantity("root mean square error", "test_metric", "", "lower", digits=3, low=0),
-    "exact_match": Quantity("exact match", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
-    "bleu": Quantity("BLEU", "test_metric", "", "higher", scale=100.0, low=0, high=100),
-    "chrf": Quantity("chrF", "test_metric", "", "higher", scale=100.0, low=0, high=100),
-    "nist": Quantity("NIST", "test_metric", "", "higher", low=0),
-    "perplexity": Quantity("perplexity", "test_metric", "", "lower", low=1),
+    **_of(
+        "classification",
+        accuracy=Quantity("accuracy", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
+        f1=Quantity("F1 of the positive class", "test_metric", "%", "higher", scale=100.0, low=0, high=100, classes=2),
+        mcc=Quantity("Matthews correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
+    ),
+    **_of(
+        "regression",
+        pearson=Quantity("Pearson correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
+        spearman=Quantity("Spearman correlation", "test_metric", "%", "higher", scale=100.0, low=-100, high=100),
+        rmse=Quantity("root mean square error", "test_metric", "", "lower", digits=3, low=0),
+    ),
+    **_of(
+        "generation",
+        exact_match=Quantity("exact match", "test_metric", "%", "higher", scale=100.0, low=0, high=100),
+        bleu=Quantity("BLEU", "test_metric", "", "higher", scale=100.0, low=0, high=100),
+        chrf=Quantity("chrF", "test_metric", "", "higher", scale=100.0, low=0, high=100),
+        nist=Quantity("NIST", "test_metric", "", "higher", low=0),
+        perplexity=Quantity("perplexity", "test_metric", "", "lower", low=1),
+    ),
 }
 """Metric of a data set (its catalog entry's `metric`) as `test_metric` shows it. A perplexity is exp(loss), at least 1."""
+
+MEASURES = "test_measures"
+"""Column of result.parquet with all metrics of the data set on test, name -> value."""
+QUANTITIES |= {
+    f"test_{name}": replace(what, label=f"test {what.label}", column=f"{MEASURES}.{name}")
+    for name, what in DATASET_METRICS.items()
+}
+"""One metric of a data set by name, the headline or another: `test_f1`. Only data sets that measure it have a value."""
+
+
+def value_of(row: Mapping[str, Any], column: str) -> Any:
+    """The value of a quantity's column in a row of result.parquet; None where the run did not record it."""
+    name, dot, measure = column.partition(".")
+    return dict(row.get(name) or ()).get(measure) if dot else row.get(name)
 
 
 def quantity(name: str, dataset_metric: str) -> Quantity:
@@ -64,3 +95,10 @@ def quantity(name: str, dataset_metric: str) -> Quantity:
         return QUANTITIES[name]
     shown = DATASET_METRICS[dataset_metric]
     return replace(shown, label=f"test {shown.label}")
+
+
+def baseline_name(metric: str) -> str:
+    """What the constant answer is that a run has to beat on data of that metric."""
+    return {"classification": "majority class", "regression": "mean of the labels"}.get(
+        str(DATASET_METRICS[metric].task), "most frequent text"
+    )

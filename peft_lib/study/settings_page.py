@@ -9,13 +9,17 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
-from peft_lib.study.schema import Artefact, Grid, Rule, Settings, Study, When
+from peft_lib.study.how import How
+from peft_lib.study.schema import Artefact, Assets, Grid, Rule, Study, When
+from peft_lib.study.settings import Settings
 from peft_lib.study.wording import words_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "study.md"
 START, END = "<!-- fields: made from the schema -->", "<!-- end of fields -->"
 TABLES: dict[str, type[BaseModel]] = {
     "A study": Study,
+    "How runs are executed: the top level, `how` of a rule, `how` of a model": How,
+    "`assets` of a study": Assets,
     "Settings: `defaults`, `set` of a rule, `set` of a grid": Settings,
     "A rule": Rule,
     "`when` of a rule": When,
@@ -38,6 +42,8 @@ def _table(title: str, kind: type[BaseModel]) -> Iterator[str]:
     for name, info in kind.model_fields.items():
         if issubclass(kind, (ModelEntry, DatasetEntry)) and name == "id":
             continue  # the entry's key
+        if issubclass(kind, Study) and name in How.model_fields:
+            continue  # in a table of their own
         nullable = name in getattr(kind, "nullable", ())
         default = "" if kind is Settings or info.default is None or info.is_required() else _default(info.default)
         needed = " (required)" if info.is_required() else f" (default: {default})" if default else ""

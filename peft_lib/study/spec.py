@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from peft_lib.study.catalogs import DatasetRef, Frozen, ModelRef
+from peft_lib.study.catalogs import DatasetRef, ModelRef
+from peft_lib.study.types import Frozen
 
 SPEC_VERSION = 1
 

@@ -1,8 +1,7 @@
-"""Eval-mode loss, metric and per-item predictions over a set of rows."""
+"""Eval-mode losses, answers and measures over a set of rows."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,81 +9,114 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
-from torch.nn import functional as F
 
-from peft_lib.data.batches import PreparedImages, PreparedText
+from peft_lib.tasks.answers import Answers
+from peft_lib.training.assemble import Assembled, TaskData
 from peft_lib.training.build import Built, to_device
+from peft_lib.training.decoding import decode
 
 EVAL_BATCH = 128
-
-MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": lambda label, prediction: float(np.mean(label == prediction)),
-}
-"""Exact over all items, never a mean of batch means. Data set metric -> f(labels, predictions); which way is better says
-study/quantities.py."""
+EVAL_TOKENS = 128 * 128
+"""Largest evaluation batch: items, and tokens with padding."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-item results in the order of `rows`; `loss` is their mean in nats, `metric` the data set's metric."""
+    """Per-item results in the order of `rows` (into the prepared data).
+
+    score: (N,) how sure the answer is, see the task. loss: sum of item losses over sum of item weights. measures: metric ->
+    value, exact over all items.
+    """
 
     rows: np.ndarray
-    label: np.ndarray
-    prediction: np.ndarray
+    answers: Answers
     score: np.ndarray
-    item_loss: np.ndarray
     loss: float
-    metric: float
+    measures: dict[str, float]
+
+
+def measures_of(parts: Assembled, decoded: bool) -> tuple[str, ...]:
+    """The data set's headline metric and its other measures; without text (`decoded` False) those that need none."""
+    entry = parts.inputs.dataset
+    return tuple(m for m in (entry.metric, *entry.measures) if decoded or m not in parts.task.DECODED)
+
+
+def evaluate_split(run: Built, split: str, decoded: bool = False) -> Evaluation:
+    """Evaluates the model of a run, as it is now, on one of its splits; `decoded`: with the text that it writes."""
+    limit = run.request.execution.micro_batch
+    return evaluate(run.parts, run.model, run.items.rows[split], run.request.accelerator, limit, decoded)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, backbone: ModuleType, data: PreparedText | PreparedImages, rows: np.ndarray, metric: str,
-    accelerator: Accelerator, batch_limit: int | None = None,
+    parts: Assembled, model: nn.Module, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None,
+    decoded: bool = False,
 ) -> Evaluation:  # fmt: skip
-    """Evaluates every row once, split over the processes. Sorted by length, so that little is padded."""
+    """Evaluates every row once, split over the processes; `model` is that of `parts`, wrapped or not.
+
+    batch_limit: largest number of items that one forward pass may take.
+    """
     model.eval()
-    order = np.argsort(data.n_tokens[rows], kind="stable")
+    data, task = parts.data, parts.task
+    order = np.argsort(data.n_tokens[rows], kind="stable")  # by length, so that little is padded
     mine = order[accelerator.process_index :: accelerator.num_processes]
-    size = min(EVAL_BATCH, batch_limit or EVAL_BATCH)
-    parts: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(mine), size):
-        chosen = mine[start : start + size]
-        batch = to_device(data.collate(rows[chosen]), accelerator)
-        labels = torch.from_numpy(data.y[rows[chosen]]).to(accelerator.device)
+    found: list[tuple[np.ndarray, ...]] = []
+    cut = list(batches(mine, data.n_tokens[rows], min(EVAL_BATCH, batch_limit or EVAL_BATCH)))
+    for chosen, made in zip(cut, data.stream((rows[chosen], None) for chosen in cut), strict=True):
+        batch = to_device(made, accelerator)
+        targets = to_device(data.targets(rows[chosen]), accelerator)
         with accelerator.autocast():
-            logits = backbone.forward(model, batch).float()
-        top = logits.softmax(-1).max(-1)
-        losses = F.cross_entropy(logits, labels, reduction="none").double()
-        parts.append((chosen, top.indices.cpu().numpy(), top.values.cpu().numpy(), losses.cpu().numpy()))
+            outputs = parts.backbone.forward(model, batch)
+        values = (*task.answers(outputs, targets), task.losses(outputs, targets).double())
+        found.append((chosen, *(value.cpu().numpy() for value in values)))
     if accelerator.num_processes > 1:
-        parts = gather_object(parts)
-    where = np.concatenate([p[0] for p in parts])
-    back = np.argsort(where)
-    prediction, score, loss = (np.concatenate([p[i] for p in parts])[back] for i in (1, 2, 3))
-    label = data.y[rows]
-    return Evaluation(rows, label, prediction, score, loss, float(loss.mean()), MEASURES[metric](label, prediction))
+        found = gather_object(found)
+    back = np.argsort(np.concatenate([part[0] for part in found]))
+    prediction, score, loss = (np.concatenate([part[i] for part in found])[back] for i in (1, 2, 3))
+    if task.DECODED:
+        prediction = decode(parts, rows, accelerator, batch_limit) if decoded else np.full(len(rows), "", dtype=object)
+    return _measured(parts, parts.items, rows, prediction, score, loss, decoded)
 
 
-def evaluate_split(run: Built, split: str) -> Evaluation:
-    """Evaluates the model of a run, as it is now, on one of its splits."""
-    request = run.request
-    metric, limit = request.inputs.dataset.metric, request.execution.micro_batch
-    return evaluate(run.model, run.backbone, run.task.data, run.task.rows[split], metric, request.accelerator, limit)
+def _measured(
+    parts: Assembled, items: TaskData, rows: np.ndarray, prediction: np.ndarray, score: np.ndarray, loss: np.ndarray,
+    decoded: bool,
+) -> Evaluation:  # fmt: skip
+    data = items.data
+    groups = [data.groups[row] for row in rows]
+    answers = Answers(data.y[rows], prediction, loss, items.weights[rows], groups)
+    values = {name: parts.task.MEASURES[name](answers) for name in measures_of(parts, decoded)}
+    return Evaluation(rows, answers, score, answers.mean_loss, values)
 
 
-def predictions(result: Evaluation, data: PreparedText | PreparedImages) -> list[dict[str, Any]]:
+def batches(order: np.ndarray, n_tokens: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Cuts `order` (positions, shortest item first) into batches of at most `most` items and EVAL_TOKENS padded tokens,
+    but at least one item."""
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and stop - start < most:
+            if (stop - start + 1) * n_tokens[order[stop]] > EVAL_TOKENS:
+                break
+            stop += 1
+        yield order[start:stop]
+        start = stop
+
+
+def predictions(result: Evaluation, items: TaskData) -> list[dict[str, Any]]:
     """Rows of predictions.parquet."""
+    data, shown, answers = items.data, items.task.shown, result.answers
     return [
         {
             "id": data.ids[row],
-            "label": data.labels[label],
-            "prediction": data.labels[prediction],
+            "label": shown(label, data),
+            "prediction": shown(prediction, data),
             "score": float(score),
             "loss": float(loss),
+            "weight": float(weight),
             "n_tokens": max(1, int(data.n_tokens[row])),
         }
-        for row, label, prediction, score, loss in zip(
-            result.rows, result.label, result.prediction, result.score, result.item_loss, strict=True
+        for row, label, prediction, score, loss, weight in zip(
+            result.rows, answers.label, answers.prediction, result.score, answers.loss, answers.weight, strict=True
         )
     ]

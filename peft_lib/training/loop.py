@@ -4,15 +4,15 @@ import math
 from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from peft_lib.seeds import derive_seed, generator
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.training.build import Built, to_device
 from peft_lib.training.evaluation import Evaluation, evaluate_split
 from peft_lib.training.failures import Diverged
+from peft_lib.training.micro_batches import MicroBatch, micro_batches
 from peft_lib.training.optimizer import clear_state, set_lr
 from peft_lib.training.schedule import lr_factor
 from peft_lib.training.state import State
@@ -31,7 +31,7 @@ def train_epochs(run: Built, state: State) -> None:
         with clock.phase("train"):
             running = train_epoch(run, state, epoch)
         with clock.phase("eval"):
-            validation = evaluate_split(run, "validation")
+            validation = evaluate_split(run, "validation", decoded=spec.selection == "val_metric")
         note_epoch(run, state, epoch, running, validation)
         if not math.isfinite(running) or not math.isfinite(validation.loss):
             raise Diverged(f"loss not finite in epoch {epoch}: train {running}, validation {validation.loss}")
@@ -43,76 +43,75 @@ def train_epochs(run: Built, state: State) -> None:
 
 
 def train_epoch(run: Built, state: State, epoch: int) -> float:
-    """Trains on every item once; returns the mean train-mode loss over the items, in nats."""
+    """Trains on every item once; returns the mean train-mode loss, in nats per item or per target token."""
     spec, accelerator, optimizer = run.request.spec, run.request.accelerator, run.optimizer
-    rows = run.task.rows["train"]
+    rows = run.items.rows["train"]
     order = rows[torch.randperm(len(rows), generator=generator(spec.seed, "order", epoch)).numpy()]
     # dropout is the only consumer of the global generator, and starts anew in every epoch and process
     torch.manual_seed(derive_seed(spec.seed, "dropout", epoch, accelerator.process_index))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     run.model.train()
-    for start in range(0, len(order), spec.batch_size):
-        set_lr(optimizer, lr_factor(spec, state.progress.step, run.total_steps))
-        loss_sum += backward(run, order[start : start + spec.batch_size])
+    for part, batch in zip(*micro_batches(run, order, epoch), strict=True):
+        if part.first:
+            set_lr(optimizer, lr_factor(spec, state.progress.step, run.total_steps))
+        loss_sum += backward(run, part, batch)
+        if not part.last:
+            continue
         if spec.clip_norm is not None:
             accelerator.clip_grad_norm_(parameters, spec.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         state.progress.step += 1
-    return float(accelerator.reduce(loss_sum, "sum")) / len(order)
+    return float(accelerator.reduce(loss_sum, "sum")) / float(run.items.weights[rows].sum())
 
 
-def backward(run: Built, batch_rows: np.ndarray) -> torch.Tensor:
-    """Gradient of the mean loss over one effective batch, in micro-batches; returns this process's loss sum.
+def backward(run: Built, part: MicroBatch, batch: dict[str, Tensor]) -> Tensor:
+    """Adds a micro-batch's part of the gradient of the mean loss; returns its loss sum.
 
-    Each process takes every n-th row, and all take the same number of micro-batches: DDP waits for a backward pass of
-    each. It averages gradients over processes (hence the factor num_processes), once, after the last micro-batch.
+    DDP averages gradients over processes once, after the last micro-batch of an effective batch.
     """
-    accelerator, data = run.request.accelerator, run.task.data
-    world = accelerator.num_processes
-    mine = batch_rows[accelerator.process_index :: world]
-    most = math.ceil(len(batch_rows) / world)
-    size = run.request.execution.micro_batch or most
-    total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
-    for start in range(0, most, size):
-        chosen, weight = mine[start : start + size], world / len(batch_rows)
-        if len(chosen) == 0:  # the others have one more: a row without weight takes part in their backward pass
-            chosen, weight = batch_rows[:1], 0.0
-        batch = to_device(data.collate(chosen), accelerator)
-        labels = torch.from_numpy(data.y[chosen]).to(accelerator.device)
-        with nullcontext() if start + size >= most else accelerator.no_sync(run.model):
-            with accelerator.autocast():
-                logits = run.backbone.forward(run.model, batch)
-            loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-            accelerator.backward(loss * weight)
-        total += loss.detach() * bool(weight)
-    return total
+    accelerator, items = run.request.accelerator, run.items
+    targets = items.data.targets(part.rows)
+    shares = run.augmentation.targets(items.data.y, part.plans)
+    if shares is not None:
+        targets["labels"] = shares
+    batch, targets = to_device(batch, accelerator), to_device(targets, accelerator)
+    with nullcontext() if part.last else accelerator.no_sync(run.model):
+        with accelerator.autocast():
+            outputs = run.parts.backbone.forward(run.model, batch)
+        losses = items.task.losses(outputs, targets, run.request.spec.label_smoothing)
+        accelerator.backward(losses.sum() * part.factor)
+    return losses.detach().double().sum() * part.counts
 
 
 def note_epoch(run: Built, state: State, epoch: int, running: float, validation: Evaluation) -> None:
     """Rows of epochs.parquet, and a line in the log."""
-    spec, progress, metric = run.request.spec, state.progress, run.request.inputs.dataset.metric
+    spec, progress = run.request.spec, state.progress
     facts = [
         ("train", "loss", running),
         ("train", "lr", spec.lr * lr_factor(spec, progress.step - 1, run.total_steps)),
         ("train", "link", float(run.adapter.links - 1)),
         ("validation", "loss", validation.loss),
-        ("validation", metric, validation.metric),
+        *(("validation", name, value) for name, value in validation.measures.items()),
     ]
     for split, name, value in facts:
         progress.rows.append({"epoch": epoch, "step": progress.step, "split": split, "metric": name, "value": value})
+    measured = "".join(f"  {name} {value:.4f}" for name, value in validation.measures.items())
     print(
-        f"epoch {epoch}/{spec.epochs}  train loss {running:.4f}  validation loss {validation.loss:.4f}  "
-        f"{metric} {validation.metric:.4f}", flush=True,
-    )  # fmt: skip
+        f"epoch {epoch}/{spec.epochs}  train loss {running:.4f}  validation loss {validation.loss:.4f}{measured}",
+        flush=True,
+    )
 
 
 def select(run: Built, state: State, epoch: int, validation: Evaluation) -> None:
     """Keeps the best epoch so far: lowest loss or best metric on validation (the first of equals), or the last."""
-    sign = -1.0 if DATASET_METRICS[run.request.inputs.dataset.metric].direction == "higher" else 1.0
-    scores = {"val_loss": validation.loss, "val_metric": sign * validation.metric, "last": -float(epoch)}
-    score, progress = scores[run.request.spec.selection], state.progress
+    headline, selection, progress = run.request.inputs.dataset.metric, run.request.spec.selection, state.progress
+    if selection == "val_metric":
+        sign = -1.0 if DATASET_METRICS[headline].direction == "higher" else 1.0
+        score = sign * validation.measures[headline]
+    else:
+        score = validation.loss if selection == "val_loss" else -float(epoch)
     if progress.selected_score is None or score < progress.selected_score:
         progress.selected_score, progress.selected_epoch = score, epoch
         state.selected = replace(run.adapter.snapshot(), epoch=epoch)

@@ -12,7 +12,8 @@ from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
-from peft_lib.training.build import Built, Request, Task
+from peft_lib.training.assemble import TaskData
+from peft_lib.training.build import Built, Request
 from peft_lib.training.clock import PHASES
 from peft_lib.training.folder import RunFolder
 from peft_lib.training.state import State
@@ -20,12 +21,12 @@ from peft_lib.training.state import State
 
 @dataclass
 class Attempt:
-    """What is known of an attempt at a run, and how it ended. `task` and `run` are None where it ended before them."""
+    """What is known of an attempt at a run, and how it ended. `items` and `run` are None where it ended before them."""
 
     request: Request
     git: machine.GitState
     state: State
-    task: Task | None = None
+    items: TaskData | None = None
     run: Built | None = None
     status: str = "ok"
     reason: str | None = None
@@ -69,7 +70,7 @@ def write_run(folder: RunFolder, attempt: Attempt) -> None:
 
 def result_row(attempt: Attempt) -> dict[str, Any]:
     """The row of result.parquet; what the attempt did not come to is null."""
-    request, task, run, progress = attempt.request, attempt.task, attempt.run, attempt.state.progress
+    request, items, run, progress = attempt.request, attempt.items, attempt.run, attempt.state.progress
     seconds = attempt.state.clock.read()
     row: dict[str, Any] = {
         **identity_columns(request.spec, request.inputs.dataset),
@@ -89,12 +90,13 @@ def result_row(attempt: Attempt) -> dict[str, Any]:
         **{f"{p}_s": seconds[p] for p in (*PHASES, "cpu")},
         "command": request.inputs.command,
     }
-    if task is not None:
-        row |= {"data_sha256": task.data.manifest["sha256"], **{f"n_{split}": len(r) for split, r in task.rows.items()}}
+    if items is not None:
+        row |= {"data_sha256": items.data.manifest["sha256"]}
+        row |= {f"n_{split}": len(rows) for split, rows in items.rows.items()}
     if run is not None:
         row |= {**run.identity, **{f"{kind}_parameters": count for kind, count in run.counts.items()}}
         if attempt.status == "ok":
-            row["samples_per_s"] = progress.epoch * len(run.task.rows["train"]) / seconds["train"]
+            row["samples_per_s"] = progress.epoch * len(run.items.rows["train"]) / seconds["train"]
     return {**row, **attempt.columns}
 
 
@@ -105,8 +107,10 @@ def identity_columns(spec: RunSpec, dataset: DatasetEntry) -> dict[str, Any]:
         "dataset": spec.dataset.id,
         "method": spec.method,
         "seed": spec.seed,
+        "task": dataset.task,
         "metric": dataset.metric,
         "metric_direction": DATASET_METRICS[dataset.metric].direction,
+        "carve_out": dataset.carve_out,
     }
 
 
@@ -122,6 +126,7 @@ def execution_columns(request: Request) -> dict[str, Any]:
         "mixed_precision": accelerator.mixed_precision,
         "distributed_type": accelerator.distributed_type.value,
         "keep": execution.keep,
+        "gradient_checkpointing": execution.gradient_checkpointing,
     }
 
 

@@ -8,7 +8,8 @@ from peft_lib.backbones.loading import get_backbone
 from peft_lib.data.loaders import UnknownModuleError, get_loader
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
-from peft_lib.training.build import Execution, Inputs, Request, build, build_accelerator, read_task
+from peft_lib.training.assemble import Inputs, read_items
+from peft_lib.training.build import Execution, Request, build, build_accelerator
 from peft_lib.training.checkpoint import Progress
 from peft_lib.training.clock import Clock
 from peft_lib.training.environment import own_environment
@@ -93,8 +94,8 @@ def _carry_out(attempt: Attempt, folder: RunFolder) -> str | None:
     """Builds, trains and measures; or puts back the files of a finished run, and returns its status."""
     request, state = attempt.request, attempt.state
     with state.clock.phase("setup"):
-        attempt.task = read_task(request)
-        attempt.run = run = build(request, attempt.task)
+        attempt.items = read_items(request.spec, request.inputs)
+        attempt.run = run = build(request, attempt.items)
     lost = folder.lost_result({**run.identity, **execution_columns(request)})
     request.accelerator.wait_for_everyone()  # all processes have looked, before the first changes anything
     if lost is not None:

@@ -56,7 +56,7 @@ DATASETS = {
         "description": "Handwritten digits.",
     },
     "mrpc": {
-        "name": "MRPC", "license": "unknown", "loader": "clutrr_stories", "modality": "text", "source": "hub:glue", "revision": "1",
+        "name": "MRPC", "license": "unknown", "loader": "clutrr_stories", "modality": "text", "source": "hub:nyu-mll/glue", "revision": "1",
         "num_labels": 2, "sizes": {"train": 3668, "validation": 408, "test": 1725}, "description": "Paraphrases.",
     },
 }  # fmt: skip
@@ -153,7 +153,7 @@ def result(spec: RunSpec, plan: Plan, **changes: Any) -> dict[str, Any]:
         "metric_direction": "higher", "selected_epoch": spec.epochs - 1, "epochs": spec.epochs, "steps": 48, "links": 1,
         "test_metric": score, "val_metric": score + 0.01, "test_loss": test_loss, "val_loss": test_loss - 0.01,
         "train_loss": train_loss, "train_loss_running": train_loss + 0.1, "gap": test_loss - train_loss,
-        "majority": 0.08 if spec.dataset.id == "clutrr_gen" else 0.11, "n_train": 1200, "n_validation": 200,
+        "baseline": 0.08 if spec.dataset.id == "clutrr_gen" else 0.11, "n_train": 1200, "n_validation": 200,
         "n_test": 397,
         "trainable_parameters": count.trainable, "adapter_parameters": count.trainable - head, "head_parameters": head,
         "total_parameters": count.total, "samples_per_s": 768 / seconds, "wall_s": seconds + 3, "setup_s": 1.0,

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from peft_lib.backbones.loading import get_backbone
 from peft_lib.backbones.weights import WeightsError, verified_sha256
 from peft_lib.data.images import image_table
 from peft_lib.data.loaders import UnknownModuleError
+from peft_lib.data.tables import write_mapped
 from peft_lib.files import sha256_file
 from peft_lib.study.catalogs import ModelEntry, PretrainRecipe
 from peft_lib.study.loading import load_models
@@ -46,14 +46,17 @@ def toy_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared") / "toy"
     folder.mkdir()
     splits = ["train"] * 128 + ["validation"] * 32
-    pq.write_table(image_table([str(i) for i in range(160)], splits, pixels, labels), folder / "data.parquet")
+    write_mapped(image_table([str(i) for i in range(160)], splits, pixels, labels), folder / "data.arrow")
     manifest = {
         "dataset": "toy",
         "modality": "image",
+        "task": "classification",
+        "image_size": 16,
+        "channels": 1,
         "labels": ["left", "right", "top"],
         "image_mean": [0.5],
         "image_std": [0.5],
-        "sha256": sha256_file(folder / "data.parquet"),
+        "sha256": sha256_file(folder / "data.arrow"),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

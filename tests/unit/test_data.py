@@ -19,7 +19,7 @@ import torch
 from peft_lib.data import clutrr_stories, digits
 from peft_lib.data.batches import PreparedDataError, load_prepared
 from peft_lib.data.images import image_table
-from peft_lib.data.loaders import UnknownModuleError, available, get_loader
+from peft_lib.data.loaders import UnknownModuleError, available, get_loader, labels_of
 from peft_lib.data.prepare import PrepareError, prepare
 from peft_lib.data.splits import fixed_splits, stratified_split
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
@@ -286,7 +286,7 @@ def test_fractions_and_split_names_are_checked():
 
 
 def test_loaders_are_found_by_name_and_a_miss_names_near_ones():
-    assert available("peft_lib.data", "LABELS") == ["clutrr_stories", "digits", "mnist5k"]
+    assert {"clutrr_stories", "digits", "mnist5k"} <= set(available("peft_lib.data", "LABELS"))
     assert get_loader("digits") is digits
     with pytest.raises(UnknownModuleError, match="Did you mean: digits"):
         get_loader("digit")
@@ -297,15 +297,13 @@ def test_loaders_are_found_by_name_and_a_miss_names_near_ones():
 def test_catalog_agrees_with_the_loaders(datasets):
     for entry in datasets.values():
         loader = get_loader(entry.loader)
-        assert (entry.revision, entry.modality, entry.num_labels) == (
-            loader.REVISION,
-            loader.MODALITY,
-            len(loader.LABELS),
-        )
+        assert (entry.revision, entry.modality, entry.task) == (loader.REVISION, loader.MODALITY, loader.TASK)
+        assert (entry.num_labels or 0) == len(labels_of(loader, entry.options))
+        assert set(entry.options) <= set(loader.OPTIONS)
 
 
 def test_small_image_sets_are_as_described(datasets):
-    for entry in (e for e in datasets.values() if e.modality == "image"):
+    for entry in (e for e in datasets.values() if e.loader in ("digits", "mnist5k")):
         loader = get_loader(entry.loader)
         table = loader.rows(entry.options)
         labels = table["label"].to_numpy()
@@ -332,7 +330,7 @@ def test_text_rows_come_back_as_the_tokenizer_gives_them(text_folder, tokenizer_
     tokenizer.enable_truncation(24)
     rows = [200, 3, 77, 14, 9]
     batch = data.collate(rows)
-    assert tuple(batch) == data.columns and len(data) == len(stories)
+    assert tuple(batch) == ("input_ids", "attention_mask", "token_type_ids") and len(data) == len(stories)
     encodings = [tokenizer.encode(stories[i]["text"], stories[i]["text_pair"]) for i in rows]
     for place, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
         n = len(encoding.ids)
@@ -367,7 +365,7 @@ def test_fixed_splits_come_back(text_folder):
 def test_image_batches_are_normalised_pixels(image_folder):
     data = load_prepared(image_folder)
     batch = data.collate(np.array([5, 1]))
-    assert tuple(batch) == data.columns == ("pixel_values",)
+    assert tuple(batch) == ("pixel_values",)
     pixels = batch["pixel_values"]
     assert pixels.shape == (2, 1, 16, 16) and pixels.dtype == torch.float32
     assert -1 <= pixels.min() < -0.9 and 0.7 < pixels.max() <= 1
@@ -388,9 +386,9 @@ def test_pool_is_cut_by_the_split_seed(image_folder):
 def test_preparing_twice_gives_the_same_bytes(tmp_path, text_folder, small, models, tokenizer_dir):
     # The six-layer model has the same tokenizer, so its folder is the same too.
     prepare(small, models["minilm_l6"], 24, None, tmp_path, tokenizer_dir)
-    assert (tmp_path / "data.parquet").read_bytes() == (text_folder / "data.parquet").read_bytes()
+    assert (tmp_path / "data.arrow").read_bytes() == (text_folder / "data.arrow").read_bytes()
     assert (tmp_path / "manifest.json").read_bytes() == (text_folder / "manifest.json").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.parquet", "manifest.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.arrow", "manifest.json"]
 
 
 def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
@@ -398,9 +396,9 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
         load_prepared(tmp_path)
     manifest = json.loads((image_folder / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    data = bytearray((image_folder / "data.parquet").read_bytes())
+    data = bytearray((image_folder / "data.arrow").read_bytes())
     data[len(data) // 2] ^= 1
-    (tmp_path / "data.parquet").write_bytes(data)
+    (tmp_path / "data.arrow").write_bytes(data)
     with pytest.raises(PreparedDataError, match=f"its manifest says {manifest['sha256']}.*prepare it again"):
         load_prepared(tmp_path)
 
@@ -408,13 +406,13 @@ def test_changed_or_missing_data_are_refused(tmp_path, image_folder):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": '])
 def test_a_damaged_manifest_is_refused(text, tmp_path, image_folder):
     (tmp_path / "manifest.json").write_text(text)
-    (tmp_path / "data.parquet").write_bytes((image_folder / "data.parquet").read_bytes())
+    (tmp_path / "data.arrow").write_bytes((image_folder / "data.arrow").read_bytes())
     with pytest.raises(PreparedDataError, match=r"manifest\.json is damaged: delete"):
         load_prepared(tmp_path)
 
 
 def test_a_fault_of_a_loader_keeps_its_traceback_and_names_the_entry(tmp_path, datasets, models, monkeypatch):
-    monkeypatch.setattr(digits, "rows", lambda options: {}["label"])
+    monkeypatch.setattr(digits, "rows", lambda options, source: {}["label"])
     with pytest.raises(KeyError) as caught:
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path, None)
     assert caught.value.__notes__ == ["while the loader 'digits' made the rows of data set 'digits'"]
@@ -471,7 +469,7 @@ BAD_TEXTS = {
 def test_bad_rows_are_refused_by_name(kind, tmp_path, small, models, tokenizer_dir, monkeypatch):
     change, message = BAD_TEXTS[kind]
     table = change(clutrr_stories.rows(OPTIONS))
-    monkeypatch.setattr(clutrr_stories, "rows", lambda options: table)
+    monkeypatch.setattr(clutrr_stories, "rows", lambda options, source: table)
     with pytest.raises(PrepareError, match=r"^data set 'clutrr_gen'.*" + re.escape(message)):
         prepare(small, models["minilm_l3"], 24, None, tmp_path / "out", tokenizer_dir)
     assert not (tmp_path / "out").exists()
@@ -483,7 +481,7 @@ def test_pixels_that_are_not_finite_are_refused_by_row(value, tmp_path, datasets
     pixels = np.zeros((4, 8, 8, 1))
     pixels[2, 1, 1] = value
     monkeypatch.setattr(
-        digits, "rows", lambda options: image_table(["a", "b", "c", "d"], ["pool"] * 4, pixels, np.zeros(4))
+        digits, "rows", lambda options, source: image_table(["a", "b", "c", "d"], ["pool"] * 4, pixels, np.zeros(4))
     )
     with pytest.raises(PrepareError, match=r"data set 'digits'.*row 2 \(id 'c'\) has pixels that are not finite"):
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
@@ -492,7 +490,7 @@ def test_pixels_that_are_not_finite_are_refused_by_row(value, tmp_path, datasets
 def test_images_of_another_form_are_refused(tmp_path, datasets, models, monkeypatch):
     table = digits.rows({})
     table = changed(table, "image", pa.array([[1, 2]] * len(table)))
-    monkeypatch.setattr(digits, "rows", lambda options: table)
+    monkeypatch.setattr(digits, "rows", lambda options, source: table)
     with pytest.raises(PrepareError, match=r"column image is list.*need images of one size \(data/images.py"):
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
 

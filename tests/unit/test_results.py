@@ -256,7 +256,7 @@ class TestArtefacts:
         synthetic.write_results(tmp_path / "results", plan)
         cells = cells_of(plan, tmp_path / "results", "performance")
         row = by_method(cells)
-        assert list(row) == [*synthetic.METHODS, "majority"]
+        assert list(row) == [*synthetic.METHODS, "baseline"]
         lora = row["lora"]
         values = [100 * synthetic.result(plan.runs[i], plan)["test_metric"] for i in lora.run_ids]
         assert (
@@ -266,7 +266,7 @@ class TestArtefacts:
             and lora.values == pytest.approx(values)
         )
         assert sorted(c.rank_in_row for c in row.values() if c.rank_in_row) == [1, 2, 3]
-        assert row["majority"].value == pytest.approx(11) and row["majority"].rank_in_row is None
+        assert row["baseline"].value == pytest.approx(11) and row["baseline"].rank_in_row is None
         assert row["cla"].change_vs_best < 0 and row["paca"].change_vs_best is None
 
     def test_twins_show_the_same_numbers(self, plan: Plan, tmp_path: Path):
@@ -369,21 +369,21 @@ class TestArtefacts:
     def test_ends_of_an_axis(self, values: tuple, ends: dict):
         assert axis_ends(values) == ends
 
-    def test_majority_needs_a_good_run_of_every_seed(self, plan: Plan, tmp_path: Path):
+    def test_the_baseline_needs_a_good_run_of_every_seed(self, plan: Plan, tmp_path: Path):
         """Shares differ by seed; failed runs of some methods must not weight one seed more than another."""
 
         def change(spec):
             if spec.seed == 1 and spec.method != "lora":
                 return {"status": "diverged", "reason": "loss is nan"}
-            return {"majority": 0.1 + 0.1 * spec.seed}
+            return {"baseline": 0.1 + 0.1 * spec.seed}
 
         synthetic.write_results(tmp_path / "results", plan, change)
-        floor = by_method(cells_of(plan, tmp_path / "results", "performance"))["majority"]
+        floor = by_method(cells_of(plan, tmp_path / "results", "performance"))["baseline"]
         assert (floor.value, floor.n, floor.planned, floor.status) == (pytest.approx(15.0), 2, 2, "ok")
         synthetic.write_results(
             tmp_path / "results", plan, lambda s: {"status": "diverged", "reason": "nan"} if s.seed == 1 else {}
         )
-        floor = by_method(cells_of(plan, tmp_path / "results", "performance"))["majority"]
+        floor = by_method(cells_of(plan, tmp_path / "results", "performance"))["baseline"]
         assert (floor.n, floor.planned, floor.status) == (1, 2, "partial") and not floor.complete
 
     def test_a_ratio_needs_a_whole_base_and_a_fresh_value(self, plan: Plan, tmp_path: Path):

@@ -13,7 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from peft_lib.study.launch import ACCELERATE_CONFIG, execution_arguments, launch_command, train_arguments
+from peft_lib.study.launch import (
+    ACCELERATE_CONFIG,
+    execution_arguments,
+    launch_command,
+    mirror_arguments,
+    train_arguments,
+)
 from tests.runs import ROOT, spec_of, tiny_plan
 from workflow_scripts import devices as module
 from workflow_scripts.devices import DeviceError, own_devices, visible_devices
@@ -101,7 +107,25 @@ def test_a_recorded_command_has_all_flags() -> None:
     ):  # fmt: skip
         assert arguments[arguments.index(flag) + 1] == value
     assert arguments[-1] == "--nondeterministic"
-    assert set(execution_arguments(plan.study)) < set(arguments)
+    assert set(execution_arguments(plan, run_id)) < set(arguments)
+    assert "--storage" not in arguments and "--gradient-checkpointing" not in arguments
+
+
+def test_how_a_run_is_executed_is_its_own() -> None:
+    rule = {"when": {"method": "fft"}, "how": {"storage": "bf16", "gradient_checkpointing": True}, "source": "test"}
+    plan = tiny_plan(rules=[rule])
+    for run_id, spec in plan.runs.items():
+        arguments = train_arguments(plan, run_id)
+        assert ("--gradient-checkpointing" in arguments) == (spec.method == "fft")
+        assert ("--storage" in arguments and "bf16" in arguments) == (spec.method == "fft")
+
+
+def test_the_mirror_is_the_studys_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BEYOND_LORA_MIRROR", raising=False)
+    assert mirror_arguments(tiny_plan().study) == []
+    monkeypatch.setenv("BEYOND_LORA_MIRROR", "/somewhere")
+    assert mirror_arguments(tiny_plan().study) == ["--mirror", "/somewhere"]
+    assert mirror_arguments(tiny_plan(assets={"mirror": "/mine"}).study) == ["--mirror", "/mine"]
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_the_workflow_runs_from_elsewhere_unactivated(done: Path, tmp_path: Path
     }
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    made = folder / "resources/prepared/digits/vit_tiny_test-16/data.parquet"
+    made = folder / "resources/prepared/digits/vit_tiny_test-16/data.arrow"
     assert pq.read_table(made).equals(pq.read_table(done / made.relative_to(folder)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from peft_lib.results.cells import Cell
-from peft_lib.results.collect import FAILURES
+from peft_lib.results.collect import FAILURES, MEASURE_COLUMNS
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statistics import summarise
 from peft_lib.study.plan import Plan
@@ -120,6 +120,8 @@ def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, 
         if not absent:
             return "ok", None
         status = "not_available" if absent == len(rows) else "partial"
+        if column in MEASURE_COLUMNS and absent == len(rows):
+            return status, "not measured for this data set"
         return status, f"{absent} of {len(rows)} runs did not record {column}"
     failed = {s: rows[rows["status"] == s] for s in FAILURES if (rows["status"] == s).any()}
     texts = []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from peft_lib.results.artefacts import marks
 from peft_lib.results.artefacts.context import Context
-from peft_lib.results.artefacts.methods import majority
+from peft_lib.results.artefacts.methods import baseline
 from peft_lib.results.cells import Cell
 
 
@@ -16,5 +16,5 @@ def build(context: Context) -> list[Cell]:
         cells += marks.rank([context.cell(g, artefact.metric, panel="value") for g in row], artefact.highlight)
         cells += [context.cell(g, artefact.cost, panel="cost") for g in row]
         if artefact.metric == "test_metric":
-            cells.append(replace(majority(context, row), panel="value"))
+            cells.append(replace(baseline(context, row), panel="value"))
     return cells

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from peft_lib.names import first_line
 from peft_lib.results.artefacts.context import Context, Group
-from peft_lib.results.artefacts.methods import majority
+from peft_lib.results.artefacts.methods import baseline
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import read_epochs
 from peft_lib.results.statistics import summarise
@@ -39,7 +39,13 @@ def build(context: Context) -> list[Cell]:
                         digits=shown.digits,
                     )  # fmt: skip
                     cells += _points(curve, part, shown)
-        cells.append(replace(majority(context, row), panel=f"validation/{metric}", metric=metric))
+        drawn = {(c.model, c.dataset, c.panel) for c in cells}
+        if (
+            row[0].model,
+            row[0].dataset,
+            f"validation/{metric}",
+        ) in drawn:  # not where it needs text, which is written once
+            cells.append(replace(baseline(context, row), panel=f"validation/{metric}", metric=metric))
     return cells
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from peft_lib.results.artefacts import marks
 from peft_lib.results.artefacts.context import Context, number
 from peft_lib.results.cells import Cell
-from peft_lib.study.schema import resolve_alpha
+from peft_lib.study.settings import resolve_alpha
 from peft_lib.study.types import parse_number
 
 

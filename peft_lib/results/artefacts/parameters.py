@@ -4,44 +4,21 @@ Percent is of (model + A + B), the model with its head, A and B whether they tra
 they stand for, as in the paper.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from peft_lib.methods.registry import get_method
 from peft_lib.results.artefacts import marks
 from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.cells import Cell
+from peft_lib.study.counts import Counts
+from peft_lib.study.counts import counts as counts_of
 from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Parameters of one run by formula."""
-
-    trainable: int
-    total: int
-
-    @property
-    def percent(self) -> float:
-        return 100 * self.trainable / self.total
-
-
 def counts(spec: RunSpec, plan: Plan) -> Counts:
     """Trainable parameters and (model + A + B), from the catalog's dimensions."""
-    entry = plan.models[spec.model.id]
-    method = get_method(spec.method)
-    outputs = plan.datasets[spec.dataset.id].outputs
-    body, head = entry.body_size(outputs), entry.head_size(outputs)
-    in_full = head - (entry.head_frozen if outputs is not None else 0) + entry.also_trained
-    if "backbone" in method.trains:
-        return Counts(body + in_full - entry.also_trained, body + head)
-    if not method.has_factors:
-        return Counts(in_full, body + head)
-    shapes = [(s.d_in, s.d_out, s.count) for s in entry.targets[spec.targets]]
-    return Counts(
-        method.trained_size(shapes, spec.rank) + in_full, body + head + method.counted_size(shapes, spec.rank)
-    )
+    return counts_of(spec, plan.models[spec.model.id], plan.datasets[spec.dataset.id])
 
 
 def build(context: Context) -> list[Cell]:

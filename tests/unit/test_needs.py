@@ -1,0 +1,142 @@
+"""What a run asks of a machine: relations that must hold, published sizes of known models, and peaks that were measured."""
+
+from typing import Any
+
+import pytest
+
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.expand import plan_file
+from peft_lib.study.how import How
+from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, blocks_of, needs
+from peft_lib.study.spec import RunSpec
+from tests.runs import ROOT
+from workflow_scripts.needs import main as command
+
+GB = 1000
+
+
+def decoder(hidden: int, blocks: int, parameters: int, wide: int, **changes: Any) -> ModelEntry:
+    """An entry with queries of `hidden` and values of `wide` rows, as in Table 5 of the paper."""
+    qv = [
+        {"module": "q_proj", "d_in": hidden, "d_out": hidden, "count": blocks},
+        {"module": "v_proj", "d_in": hidden, "d_out": wide, "count": blocks},
+    ]
+    fields: dict[str, Any] = {
+        "id": "m", "name": "M", "license": "x", "backbone": "llama", "modality": "text", "source": "hub:a/b",
+        "hidden": hidden, "parameters": parameters, "head_parameters": 0, "head_bias": False, "max_length": 8192,
+        "targets": {"qv": qv},
+    }  # fmt: skip
+    return ModelEntry(**{**fields, **changes})
+
+
+LLAMA = decoder(4096, 32, 7_504_924_672, 1024)
+"""Llama-3-8B without its output layer (128,256 x 4096), as it classifies."""
+DATA = DatasetEntry(
+    id="d", name="D", license="x", loader="x", modality="text", source="hub:a/b", revision="1", num_labels=18,
+    sizes={"train": 10_000, "validation": 500, "test": 500}, description="D.",
+)  # fmt: skip
+TEXTS = DATA.model_copy(update={"task": "generation", "num_labels": None, "metric": "exact_match"})
+
+
+def spec(model: ModelEntry = LLAMA, method: str = "lora", **changes: Any) -> RunSpec:
+    fields: dict[str, Any] = {
+        "model": model.ref(), "dataset": DATA.ref(), "method": method, "seed": 0, "lr": 1e-4, "epochs": 5,
+        "batch_size": 4, "input_size": 384, "precision": "bf16",
+    }  # fmt: skip
+    return RunSpec(**{**fields, **changes})
+
+
+def of(model: ModelEntry = LLAMA, data: DatasetEntry = DATA, attempt: int = 1, cuda: bool = True, **both: Any) -> Needs:
+    how = How(**{k: both.pop(k) for k in list(both) if k in How.model_fields})
+    return needs(spec(model, **both), model, data, how, attempt, cuda)
+
+
+def test_llama_3_8b_with_lora_fits_an_80_gb_gpu_and_its_full_fine_tuning_does_not() -> None:
+    """Second opinion: bf16 weights alone are 15 GB; weights, gradients and moments in fp32 are 16 bytes x 7.5e9 = 120 GB."""
+    lora, full = of(storage="bf16"), of(method="fft", storage="bf16")
+    assert 15 * GB < lora.gpu_mem_mb < 80 * GB
+    assert full.gpu_mem_mb > 120 * GB
+    assert of().gpu_mem_mb > lora.gpu_mem_mb + 15 * GB * 0.9  # fp32 storage: another two bytes each
+
+
+def test_more_of_anything_needs_no_less() -> None:
+    base = of(cuda=False)
+    more = {
+        "batch": of(cuda=False, batch_size=8), "length": of(cuda=False, input_size=512),
+        "parameters": of(decoder(4096, 40, 9_000_000_000, 1024), cuda=False),
+        "generation": of(data=TEXTS, cuda=False), "trained": of(cuda=False, method="fft"),
+        "arithmetic in fp32": of(cuda=False, precision="fp32", storage="bf16"), "rank": of(cuda=False, rank=64),
+    }  # fmt: skip
+    for what, asked in more.items():
+        reference = of(cuda=False, storage="bf16") if what == "arithmetic in fp32" else base
+        assert asked.mem_mb > reference.mem_mb and asked.gpu_mem_mb > reference.gpu_mem_mb, what
+    for what in ("batch", "length", "parameters", "generation", "trained"):
+        assert more[what].runtime_min >= base.runtime_min, what
+    assert of(epochs=10, cuda=False).runtime_min == pytest.approx(2 * base.runtime_min, rel=0.1)
+
+
+def test_what_saves_memory_lowers_the_request() -> None:
+    base = of(batch_size=32)
+    savers: tuple[dict[str, Any], ...] = (
+        {"gradient_checkpointing": True}, {"micro_batch": 4}, {"storage": "bf16"}, {"processes": 4}, {"optimizer": "sgd"},
+    )  # fmt: skip
+    for saver in savers:
+        method = "fft" if "optimizer" in saver else "lora"
+        assert of(batch_size=32, method=method, **saver).gpu_mem_mb < of(batch_size=32, method=method).gpu_mem_mb, saver
+    assert of(batch_size=32, gradient_checkpointing=True).runtime_min > base.runtime_min
+    assert of(batch_size=32, micro_batch=64) == base  # no batch is that large
+    assert of(processes=4).gpus == 4 and base.gpus == 1
+
+
+def test_each_attempt_asks_for_twice_as_much() -> None:
+    first, second, third = (of(attempt=n) for n in (1, 2, 3))
+    assert second.mem_mb == 2 * first.mem_mb and third.runtime_min == 4 * first.runtime_min
+    assert second.gpu_mem_mb == 2 * first.gpu_mem_mb and second.gpus == first.gpus
+
+
+def test_checkpointed_activations_are_the_inputs_of_blocks() -> None:
+    """Per token 32 blocks x 4096 x 3 bytes = 0.4 MB, and one block; without, 24 times the first."""
+    saved = of(batch_size=64, storage="bf16").gpu_mem_mb - of(batch_size=4, storage="bf16").gpu_mem_mb
+    left = (
+        of(batch_size=64, storage="bf16", gradient_checkpointing=True).gpu_mem_mb
+        - of(batch_size=4, storage="bf16", gradient_checkpointing=True).gpu_mem_mb
+    )
+    assert saved / left == pytest.approx(24 * 32 / (32 + 24), rel=0.02)
+
+
+def test_blocks_are_what_the_entry_says_or_its_places_count() -> None:
+    assert blocks_of(LLAMA) == 32
+    assert blocks_of(LLAMA.model_copy(update={"architecture": {"num_hidden_layers": 16}})) == 16
+    assert blocks_of(LLAMA.model_copy(update={"layers": 2})) == 2
+
+
+MEASURED_MB = {
+    ("minilm_l1", "fft"): 1347, ("minilm_l1", "lora"): 1090, ("minilm_l1", "c3la"): 1097, ("minilm_l1", "head_only"): 1058,
+    ("vit_digits", "fft"): 869, ("vit_digits", "lora"): 866, ("vit_digits", "head_only"): 857,
+}  # fmt: skip
+"""Largest peak_rss_bytes of the default study's runs in MiB, on the processor of 2026-11 (two cores)."""
+
+
+def test_the_default_study_asks_for_what_it_did_and_covers_its_measured_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_file(ROOT / "config.yaml", ROOT)
+    for run_id, one in plan.runs.items():
+        asked = needs(one, plan.models[one.model.id], plan.datasets[one.dataset.id], plan.how(run_id))
+        assert (asked.mem_mb, asked.runtime_min, asked.gpus) == (FLOOR_MB, FLOOR_MIN, 1)
+    monkeypatch.setattr("peft_lib.study.needs.FLOOR_MB", 0)
+    seen = set()
+    for run_id, one in plan.runs.items():
+        peak = MEASURED_MB.get((one.model.id, one.method))
+        if peak is not None:
+            estimate = needs(one, plan.models[one.model.id], plan.datasets[one.dataset.id], plan.how(run_id)).mem_mb
+            assert peak < estimate < 1.5 * peak, one.method
+            seen.add((one.model.id, one.method))
+    assert seen == set(MEASURED_MB)
+
+
+def test_the_command_lists_the_largest_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--config", str(ROOT / "tests/workflow/tiny.yaml")]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["model", "dataset", "method", "mem_mb", "runtime_min", "gpus", "gpu_mem_mb"]
+    assert [line.split()[2:5] for line in lines] == [
+        [m, str(FLOOR_MB), str(FLOOR_MIN)] for m in ("fft", "lora", "c3la")
+    ]
