@@ -48,7 +48,7 @@ def rows(options: Options, source: Source) -> pa.Table:
         pairs = zip(table["meaning_representation"].to_pylist(), table["human_reference"].to_pylist(), strict=True)
         first: dict[tuple[str, str], int] = {}
         for number, (mr, reference) in enumerate(pairs):
-            first.setdefault((mr.strip(), reference.strip()), number)
+            first.setdefault((mr.strip(), one_line(reference)), number)
         columns = {
             "slots": [slots(mr) for mr, _ in first],
             "reference": [reference for _, reference in first],
@@ -56,6 +56,11 @@ def rows(options: Options, source: Source) -> pa.Table:
         }
         tables.append(text_table(item_ids("e2e", name, list(first.values())), mark, columns, pa.null()))
     return pa.concat_tables(tables)
+
+
+def one_line(text: str) -> str:
+    """A text's lines joined by blanks: decoding stops at the end of a line, and one published reference has two."""
+    return " ".join(line.strip() for line in text.strip().splitlines())
 
 
 def slots(mr: str) -> str:

@@ -303,7 +303,7 @@ def test_catalog_agrees_with_the_loaders(datasets):
 
 
 def test_small_image_sets_are_as_described(datasets):
-    for entry in (e for e in datasets.values() if e.modality == "image"):
+    for entry in (e for e in datasets.values() if e.loader in ("digits", "mnist5k")):
         loader = get_loader(entry.loader)
         table = loader.rows(entry.options)
         labels = table["label"].to_numpy()
@@ -412,7 +412,7 @@ def test_a_damaged_manifest_is_refused(text, tmp_path, image_folder):
 
 
 def test_a_fault_of_a_loader_keeps_its_traceback_and_names_the_entry(tmp_path, datasets, models, monkeypatch):
-    monkeypatch.setattr(digits, "rows", lambda options: {}["label"])
+    monkeypatch.setattr(digits, "rows", lambda options, source: {}["label"])
     with pytest.raises(KeyError) as caught:
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path, None)
     assert caught.value.__notes__ == ["while the loader 'digits' made the rows of data set 'digits'"]
@@ -469,7 +469,7 @@ BAD_TEXTS = {
 def test_bad_rows_are_refused_by_name(kind, tmp_path, small, models, tokenizer_dir, monkeypatch):
     change, message = BAD_TEXTS[kind]
     table = change(clutrr_stories.rows(OPTIONS))
-    monkeypatch.setattr(clutrr_stories, "rows", lambda options: table)
+    monkeypatch.setattr(clutrr_stories, "rows", lambda options, source: table)
     with pytest.raises(PrepareError, match=r"^data set 'clutrr_gen'.*" + re.escape(message)):
         prepare(small, models["minilm_l3"], 24, None, tmp_path / "out", tokenizer_dir)
     assert not (tmp_path / "out").exists()
@@ -481,7 +481,7 @@ def test_pixels_that_are_not_finite_are_refused_by_row(value, tmp_path, datasets
     pixels = np.zeros((4, 8, 8, 1))
     pixels[2, 1, 1] = value
     monkeypatch.setattr(
-        digits, "rows", lambda options: image_table(["a", "b", "c", "d"], ["pool"] * 4, pixels, np.zeros(4))
+        digits, "rows", lambda options, source: image_table(["a", "b", "c", "d"], ["pool"] * 4, pixels, np.zeros(4))
     )
     with pytest.raises(PrepareError, match=r"data set 'digits'.*row 2 \(id 'c'\) has pixels that are not finite"):
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
@@ -490,7 +490,7 @@ def test_pixels_that_are_not_finite_are_refused_by_row(value, tmp_path, datasets
 def test_images_of_another_form_are_refused(tmp_path, datasets, models, monkeypatch):
     table = digits.rows({})
     table = changed(table, "image", pa.array([[1, 2]] * len(table)))
-    monkeypatch.setattr(digits, "rows", lambda options: table)
+    monkeypatch.setattr(digits, "rows", lambda options, source: table)
     with pytest.raises(PrepareError, match=r"column image is list.*need images of one size \(data/images.py"):
         prepare(datasets["digits"], models["vit_digits"], None, 16, tmp_path / "out", None)
 

