@@ -158,7 +158,7 @@ def tokens(spec: RunSpec, model: ModelEntry) -> int:
 
 def blocks_of(model: ModelEntry) -> int:
     """Transformer blocks: as the entry says, or as many as it has adapted places of one kind."""
-    for name in ("depth", "num_hidden_layers"):
+    for name in ("depth", "num_hidden_layers", "n_layer"):
         if model.layers is None and name in model.architecture:
             return int(model.architecture[name])
     return model.layers or max(shape.count for shapes in model.targets.values() for shape in shapes)
