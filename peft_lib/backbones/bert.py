@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from peft_lib.backbones.heads import mean_over_tokens, new_linear
-from peft_lib.backbones.limits import check_options, head_width
+from peft_lib.backbones.limits import check, head_width
 from peft_lib.backbones.pretrained import Family, load
 from peft_lib.backbones.pretrained import skeleton as body_of
 from peft_lib.study.catalogs import ModelEntry
@@ -57,6 +58,14 @@ def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     return ("classifier",)
 
 
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    return {
+        "qv": ("query", "value"),
+        "all": ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"),
+    }
+
+
 def build(
     entry: ModelEntry, asset_dir: Path | str, outputs: int | None, draws: torch.Generator,
     dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
@@ -64,17 +73,22 @@ def build(
     """The first `entry.layers` blocks in `dtype` on `device`, with a new fp32 head. Draws nothing from torch's global
     generator. Raises WeightsError as `pretrained.load` does, BackboneError as `limits` does.
     """
-    check_options(entry, OPTIONS)
-    head = new_linear(entry.hidden, head_width(entry, outputs), draws, device)
-    return BertClassifier(load(FAMILY, entry, asset_dir, dtype, device), head)
+    check(entry, outputs, OPTIONS)
+    return _with_head(load(FAMILY, entry, asset_dir, dtype, device), entry, outputs, draws)
 
 
 def skeleton(entry: ModelEntry, outputs: int | None) -> BertClassifier:
     """The same module on the meta device, from the catalog alone."""
-    check_options(entry, OPTIONS)
-    return BertClassifier(body_of(FAMILY, entry), new_linear(entry.hidden, head_width(entry, outputs), None, "meta"))
+    check(entry, outputs, OPTIONS)
+    return _with_head(body_of(FAMILY, entry), entry, outputs, None)
 
 
 def forward(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits (B, outputs) of a batch with input_ids, attention_mask and token_type_ids."""
     return model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+
+
+def _with_head(
+    body: PreTrainedModel, entry: ModelEntry, outputs: int | None, draws: torch.Generator | None
+) -> BertClassifier:
+    return BertClassifier(body, new_linear(body.config.hidden_size, head_width(entry, outputs), draws, body.device))

@@ -64,8 +64,8 @@ def build(
     """A `Scorer` with a new fp32 head, or for `outputs` None a `Writer`. Raises WeightsError as `pretrained.load` does."""
     if outputs is None:
         return Writer(load(replace(family, kind=writer), entry, asset_dir, dtype, device))
-    score = new_linear(entry.hidden, outputs, draws, device, bias=False)
-    return Scorer(load(family, entry, asset_dir, dtype, device), score)
+    body = load(family, entry, asset_dir, dtype, device)
+    return Scorer(body, new_linear(body.config.hidden_size, outputs, draws, device, bias=False))
 
 
 def build_skeleton(
@@ -74,7 +74,8 @@ def build_skeleton(
     """The same module on the meta device, from the catalog alone."""
     if outputs is None:
         return Writer(skeleton(replace(family, kind=writer), entry))
-    return Scorer(skeleton(family, entry), new_linear(entry.hidden, outputs, None, "meta", bias=False))
+    body = skeleton(family, entry)
+    return Scorer(body, new_linear(body.config.hidden_size, outputs, None, "meta", bias=False))
 
 
 def forward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

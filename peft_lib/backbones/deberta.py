@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.models.deberta_v2.configuration_deberta_v2 import DebertaV2Config
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Model
 
 from peft_lib.backbones.heads import DebertaHead
-from peft_lib.backbones.limits import check_options, head_width
+from peft_lib.backbones.limits import check, head_width
 from peft_lib.backbones.pretrained import Family, load
 from peft_lib.backbones.pretrained import skeleton as body_of
 from peft_lib.study.catalogs import ModelEntry
@@ -46,6 +47,14 @@ def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     return ("classifier.out",) if entry.options.get("freeze_head_dense") else ("classifier",)
 
 
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    return {
+        "qv": ("query_proj", "value_proj"),
+        "all": ("query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense", "output.dense"),
+    }
+
+
 def build(
     entry: ModelEntry, asset_dir: Path | str, outputs: int | None, draws: torch.Generator,
     dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
@@ -54,13 +63,14 @@ def build(
 
     Raises WeightsError as `pretrained.load` does, BackboneError as `limits` does.
     """
-    head = _head(entry, outputs, draws, device)
-    return DebertaClassifier(load(FAMILY, entry, asset_dir, dtype, device), head)
+    check(entry, outputs, OPTIONS)
+    return _with_head(load(FAMILY, entry, asset_dir, dtype, device), entry, outputs, draws)
 
 
 def skeleton(entry: ModelEntry, outputs: int | None) -> DebertaClassifier:
     """The same module on the meta device, from the catalog alone."""
-    return DebertaClassifier(body_of(FAMILY, entry), _head(entry, outputs, None, "meta"))
+    check(entry, outputs, OPTIONS)
+    return _with_head(body_of(FAMILY, entry), entry, outputs, None)
 
 
 def forward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -68,9 +78,9 @@ def forward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return model(batch["input_ids"], batch["attention_mask"])
 
 
-def _head(
-    entry: ModelEntry, outputs: int | None, draws: torch.Generator | None, device: torch.device | str
-) -> DebertaHead:
-    check_options(entry, OPTIONS)
+def _with_head(
+    body: PreTrainedModel, entry: ModelEntry, outputs: int | None, draws: torch.Generator | None
+) -> DebertaClassifier:
     frozen = bool(entry.options.get("freeze_head_dense"))
-    return DebertaHead(entry.hidden, head_width(entry, outputs), frozen, draws, device)
+    head = DebertaHead(body.config.hidden_size, head_width(entry, outputs), frozen, draws, body.device)
+    return DebertaClassifier(body, head)

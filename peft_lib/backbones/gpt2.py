@@ -19,7 +19,7 @@ from peft_lib.backbones.limits import check_options
 from peft_lib.backbones.pretrained import Family, catalog_config
 from peft_lib.study.catalogs import ModelEntry
 
-__all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleton"]
+__all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleton", "targets"]
 
 STYLE = "prompt"
 OPTIONS = ("train_k",)
@@ -52,6 +52,15 @@ def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     body = "decoder.transformer" if outputs is None else "decoder"
     layers = entry.layers or catalog_config(FAMILY, entry).num_hidden_layers
     return (*score, *(f"{body}.h.{index}.attn.c_attn.k" for index in range(layers)))
+
+
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    if entry.options.get("train_k"):
+        query_value = ("c_attn.q", "c_attn.v")
+        return {"qv": query_value, "all": (*query_value, "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
+    q, k, v = (f"attn.c_attn[{part}/3]" for part in range(3))
+    return {"qv": (q, v), "all": (q, k, v, "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
 
 
 def build(

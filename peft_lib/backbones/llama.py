@@ -13,7 +13,7 @@ from peft_lib.backbones.limits import check_options
 from peft_lib.backbones.pretrained import Family
 from peft_lib.study.catalogs import ModelEntry
 
-__all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleton"]
+__all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleton", "targets"]
 
 STYLE = "prompt"
 OPTIONS = ()
@@ -26,6 +26,14 @@ FAMILY = Family(
 def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     """Paths of the modules that every method trains in full: none where text is generated."""
     return () if outputs is None else ("score",)
+
+
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    return {
+        "qv": ("q_proj", "v_proj"),
+        "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    }
 
 
 def build(

@@ -13,6 +13,7 @@ def get_backbone(name: str) -> ModuleType:
     STYLE       "pair" (tokens of two texts with segments), "prompt" (tokens of one text) or "pixels"
     OPTIONS     names of the options that a catalog entry may set; planning reads the literal
     heads(entry, outputs) -> paths of the modules that every method trains in full
+    targets(entry) -> names of the modules in each target set, for `describe`
     build(entry, asset_dir, outputs, draws, dtype, device) -> nn.Module: frozen weights in `dtype` on `device`, the head and
                 all else that trains in fp32; `outputs` numbers per item, or None for text. New weights come from `draws` alone
     skeleton(entry, outputs) -> the same module on the meta device, from the catalog alone

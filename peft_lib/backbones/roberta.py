@@ -4,11 +4,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.models.roberta.configuration_roberta import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaModel
 
 from peft_lib.backbones.heads import RobertaHead
-from peft_lib.backbones.limits import check_options, head_width
+from peft_lib.backbones.limits import check, head_width
 from peft_lib.backbones.pretrained import Family, load
 from peft_lib.backbones.pretrained import skeleton as body_of
 from peft_lib.study.catalogs import ModelEntry
@@ -41,6 +42,14 @@ def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     return ("classifier",)
 
 
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    return {
+        "qv": ("query", "value"),
+        "all": ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"),
+    }
+
+
 def build(
     entry: ModelEntry, asset_dir: Path | str, outputs: int | None, draws: torch.Generator,
     dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
@@ -49,13 +58,14 @@ def build(
 
     Raises WeightsError as `pretrained.load` does, BackboneError as `limits` does.
     """
-    head = _head(entry, outputs, draws, device)
-    return RobertaClassifier(load(FAMILY, entry, asset_dir, dtype, device), head)
+    check(entry, outputs, OPTIONS)
+    return _with_head(load(FAMILY, entry, asset_dir, dtype, device), entry, outputs, draws)
 
 
 def skeleton(entry: ModelEntry, outputs: int | None) -> RobertaClassifier:
     """The same module on the meta device, from the catalog alone."""
-    return RobertaClassifier(body_of(FAMILY, entry), _head(entry, outputs, None, "meta"))
+    check(entry, outputs, OPTIONS)
+    return _with_head(body_of(FAMILY, entry), entry, outputs, None)
 
 
 def forward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -63,8 +73,8 @@ def forward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return model(batch["input_ids"], batch["attention_mask"])
 
 
-def _head(
-    entry: ModelEntry, outputs: int | None, draws: torch.Generator | None, device: torch.device | str
-) -> RobertaHead:
-    check_options(entry, OPTIONS)
-    return RobertaHead(entry.hidden, head_width(entry, outputs), HEAD_DROPOUT, draws, device)
+def _with_head(
+    body: PreTrainedModel, entry: ModelEntry, outputs: int | None, draws: torch.Generator | None
+) -> RobertaClassifier:
+    head = RobertaHead(body.config.hidden_size, head_width(entry, outputs), HEAD_DROPOUT, draws, body.device)
+    return RobertaClassifier(body, head)

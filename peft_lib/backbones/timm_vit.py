@@ -22,6 +22,14 @@ def heads(entry: ModelEntry, outputs: int | None) -> tuple[str, ...]:
     return ("head",)
 
 
+def targets(entry: ModelEntry) -> dict[str, tuple[str, ...]]:
+    """Target sets by name, as ends of module paths or parts of an output; see `describe`."""
+    return {
+        "qv": ("attn.qkv[0/3]", "attn.qkv[2/3]"),
+        "all": ("attn.qkv[0/3]", "attn.qkv[1/3]", "attn.qkv[2/3]", "attn.proj", "mlp.fc1", "mlp.fc2"),
+    }
+
+
 def build(
     entry: ModelEntry, asset_dir: Path | str, outputs: int | None, draws: torch.Generator,
     dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",

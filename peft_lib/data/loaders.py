@@ -62,7 +62,7 @@ def get_loader(name: str) -> ModuleType:
         marks(options) -> {published split that is read: mark of its rows} (hub: and mirror: sources only).
         rows(options, source) -> pyarrow.Table with id, split (a mark), label (unless text is generated), and text
             [, text_pair] [, target] [, group], or columns that `render` makes them of, or image.
-        render(table, style) -> pyarrow.Table with text [, text_pair] [, target] (optional, see `rendered`).
+        render(table, style) -> the rows with text [, text_pair] [, target] (optional, see `rendered`).
         labels(options) -> class names, where an option changes them (optional, see `labels_of`).
         split(column, labels, split_seed) -> row indices of each split.
     """
@@ -75,7 +75,7 @@ def labels_of(loader: ModuleType, options: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def rendered(loader: ModuleType, table: "pa.Table", style: str) -> "pa.Table":
-    """The loader's rows as texts for one kind of model: text [, text_pair] [, target], row by row.
+    """The loader's rows as texts for one kind of model: id, split, label, group, text [, text_pair] [, target].
 
     `style` is "pair" (encoders: text and text_pair are tokenised as two segments) or "prompt" (decoders: one text). A loader
     without a `render` of its own gives its columns as they are, and as a prompt text and text_pair joined by a line break.
@@ -84,10 +84,8 @@ def rendered(loader: ModuleType, table: "pa.Table", style: str) -> "pa.Table":
         return loader.render(table, style)
     if style not in STYLES:
         raise ValueError(f"style {style!r}: texts are rendered as one of {', '.join(STYLES)}")
-    wanted = ("text", "text_pair", "target") if loader.TASK == "generation" else ("text", "text_pair")
-    columns = [name for name in wanted if name in table.column_names]
-    table = table.select(columns)
-    if style == "prompt" and "text_pair" in columns:
-        pairs = zip(table["text"].to_pylist(), table["text_pair"].to_pylist(), strict=True)
-        table = table.set_column(0, "text", [[f"{text}\n{pair}" for text, pair in pairs]]).drop_columns(["text_pair"])
-    return table
+    if style == "pair" or "text_pair" not in table.column_names:
+        return table
+    both = zip(table["text"].to_pylist(), table["text_pair"].to_pylist(), strict=True)
+    place = table.column_names.index("text")
+    return table.set_column(place, "text", [[f"{text}\n{pair}" for text, pair in both]]).drop_columns(["text_pair"])

