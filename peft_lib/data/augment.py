@@ -146,8 +146,8 @@ def cut_box(share: float, size: int, centre: tuple[int, int]) -> tuple[float, Bo
 
 def rand_augment_of(text: str) -> tuple[int, int]:
     """(operations, magnitude) of e.g. "2x9"; raises AugmentationError unless at least 1 operation and 0 to 30."""
-    found = re.fullmatch(r"([1-9]\d?)x(\d{1,2})", text)
-    if not found or int(found[2]) >= MAGNITUDES:
+    found = re.fullmatch(r"([1-9][0-9]?)x([0-9]|[12][0-9]|30)", text)
+    if not found:
         raise AugmentationError(
             f"rand_augment {text!r} is not <operations>x<magnitude>: 1 or more operations, magnitude 0 to "
             f"{MAGNITUDES - 1}, e.g. 2x9"

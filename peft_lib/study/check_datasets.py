@@ -17,7 +17,8 @@ SCHEMES = {
     "mlxtend": "mlxtend:<what>",
     "generated": "generated:<what>",
 }
-HUB = r"(?:[\w.-]+/)?[\w.-]+(?:@[^#\s]+)?(?:#[\w.-]+)?"
+HUB = r"([\w.-]+/)?[\w.-]+(@[^#\s]+)?(#[\w.-]+)?"
+"""What follows hub:; the first data sets of the hub have no owner (e2e_nlg)."""
 
 
 def check_datasets(datasets: Mapping[str, DatasetEntry], parser: Parser) -> None:

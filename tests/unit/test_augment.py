@@ -185,7 +185,7 @@ def test_a_batch_that_is_left_early_leaves_the_pixels_usable():
     assert torch.equal(pixels.batch([7])[0], plain()[7])
 
 
-@pytest.mark.parametrize("text", ["", "2", "2x", "x9", "0x9", "2x31", "2x9.5", "-1x9", "2 x 9", "two"])
+@pytest.mark.parametrize("text", ["", "2", "2x", "x9", "0x9", "2x31", "2x9.5", "-1x9", "2 x 9", "2x09", "two"])
 def test_what_is_no_rand_augment_is_refused(text):
     with pytest.raises(AugmentationError, match="operations>x<magnitude>"):
         rand_augment_of(text)
