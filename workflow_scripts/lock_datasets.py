@@ -37,8 +37,10 @@ def main() -> int:
     locks = {name: entry.lock for name, entry in entries.items() if entry.lock}
     unread = []
     with tempfile.TemporaryDirectory(prefix="beyond_lora_hub_") as cache:
+        # what only a mirror has is locked from a mirror
+        schemes = ("hub", "mirror") if args.mirror or args.dataset else ("hub",)
         for name, entry in entries.items():
-            if parse(entry.source).scheme in ("hub", "mirror") and (not args.dataset or name in args.dataset):
+            if parse(entry.source).scheme in schemes and (not args.dataset or name in args.dataset):
                 locks[name], problems = lock_of(entry, args.mirror, args.replace, Path(cache))
                 unread += [f"{name}: {problem}" for problem in problems]
     text = {name: locks[name].model_dump(mode="json") for name in entries if name in locks}

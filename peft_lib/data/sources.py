@@ -11,7 +11,9 @@ for the hub's files and the mirror's. Whatever is read is compared with the lock
 """
 
 import re
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +176,7 @@ def _mirror_reader(address: Address, folder: Path) -> "Callable[[str], tuple[pa.
             path = mirror.file(address.what, address.config, split, address.uri, full=address.scheme == "hub")
         except MirrorError as error:
             raise SourceError(str(error)) from error
-        return _table("parquet", {split: str(path)}, split), f"the mirror {folder}"
+        return _table("parquet", {split: str(path)}, split, address.uri), f"the mirror {folder}"
 
     return read
 
@@ -185,7 +187,6 @@ class _HubReader:
     def __init__(self, source: Source, files: dict[str, str], cache: Path | None) -> None:
         self._source, self._files, self._cache = source, files, cache
         self._snapshot: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory | None = None
 
     def __call__(self, split: str) -> "tuple[pa.Table, str]":
         if self._snapshot is None:
@@ -193,35 +194,37 @@ class _HubReader:
             self._source.commit = self._snapshot.name
         address, origin = self._source.address, f"the hub at commit {self._snapshot.name}"
         if not self._files:
-            return _table(str(self._snapshot), None, split, address.config, address.uri), origin
+            # The folder of a configuration is read by itself: the card's list of all of them names files that are not here.
+            folder = self._snapshot / (address.config or "")
+            if not folder.is_dir():
+                raise SourceError(f"{origin} has no folder {address.config}: name the files in the loader (HUB_FILES)")
+            return _table(str(folder), None, split, address.uri), origin
         if split not in self._files:
             raise SourceError(f"{address.uri} has no split '{split}'; its loader knows {', '.join(self._files)}")
         found = sorted(map(str, self._snapshot.glob(self._files[split])))
         if not found:
             raise SourceError(f"{origin}: no file {self._files[split]} for split '{split}' of {address.uri}")
-        return _table(READERS[Path(found[0]).suffix], {split: found}, split, uri=address.uri), origin
+        return _table(READERS[Path(found[0]).suffix], {split: found}, split, address.uri), origin
 
     def _download(self) -> Path:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
         address, lock = self._source.address, self._source.lock
         pinned = address.revision if COMMIT.fullmatch(address.revision or "") else None
         revision = pinned or (lock.commit if lock else None) or address.revision
-        if self._files:
-            wanted = list(self._files.values())
-        else:
-            wanted = ["README.md", f"{address.config}/*"] if address.config else ["*"]
-        if self._cache is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="beyond_lora_hub_")
-        folder = self._cache or self._temporary.name  # type: ignore[union-attr]
+        wanted = list(self._files.values()) or [f"{address.config}/*" if address.config else "*"]
+        folder = self._cache
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="beyond_lora_hub_"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
             return Path(
                 snapshot_download(
                     address.what, repo_type="dataset", revision=revision, allow_patterns=wanted, cache_dir=folder
                 )
             )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().splitlines()
             raise SourceError(
                 f"{address.uri} cannot be read from the hub ({type(error).__name__}: {reason[0] if reason else 'no reason'}): "
@@ -229,18 +232,14 @@ class _HubReader:
             ) from error
 
 
-def _table(
-    reader: str, files: Mapping[str, str | list[str]] | None, split: str, config: str | None = None, uri: str = ""
-) -> "pa.Table":
+def _table(reader: str, files: Mapping[str, str | list[str]] | None, split: str, uri: str) -> "pa.Table":
     """One split through the `datasets` library, in memory. `reader` is a format, or the folder of a repository."""
     import datasets  # here: 2 s, and only preparing needs it
 
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory(prefix="beyond_lora_data_") as folder:  # its copy in Arrow form
         try:
-            data = datasets.load_dataset(
-                reader, config, data_files=files, split=split, cache_dir=folder, keep_in_memory=True
-            )
+            data = datasets.load_dataset(reader, data_files=files, split=split, cache_dir=folder, keep_in_memory=True)
         except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-            raise SourceError(f"split '{split}' of {uri or files} cannot be read: {error}") from error
+            raise SourceError(f"split '{split}' of {uri} cannot be read: {error}") from error
         return data.data.table.combine_chunks()
