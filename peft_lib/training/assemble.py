@@ -129,7 +129,7 @@ def recompute_activations(model: nn.Module, model_id: str) -> None:
     """
     for module in model.modules():
         for name, arguments in (
-            ("gradient_checkpointing_enable", {"gradient_checkpointing_kwargs": {"use_reentrant": False}}),
+            ("activation_checkpointing_enable", {}),  # transformers'
             ("set_grad_checkpointing", {}),  # timm's
         ):
             enable: Callable | None = getattr(module, name, None)

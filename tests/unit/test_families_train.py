@@ -3,6 +3,7 @@
 Tiny models with random weights (tiny_models.yaml), and data sets of a few made-up rows read by the product's own loaders.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from peft_lib.study.declared import declared
 from peft_lib.study.loading import load_datasets
 from peft_lib.study.spec import RunSpec
 from peft_lib.training.assemble import Inputs, assemble
-from peft_lib.training.run import Execution, train
+from peft_lib.training.run import Execution, RunError, train
 from tests.unit.tiny import TINY
 from tests.unit.tiny_mirror import locked, write_mirror
 
@@ -49,7 +50,10 @@ CASES = [
     for name, task in PAIRS
     for method in METHODS
     if method in SOME
-    or (name in FAMILIES and (task == "generation" if STYLES[name] == "prompt" else task == "classification"))
+    or (
+        (name in FAMILIES and task == ("generation" if STYLES[name] == "prompt" else "classification"))
+        and (task, method) != ("generation", "head_only")
+    )  # there is no head: see the last test
 ]
 
 
@@ -155,7 +159,7 @@ def test_written_text_is_what_the_trained_model_writes(name: str, bench: Bench, 
     assert [long[: len(short)] for long, short in zip(written, texts, strict=True)] == texts and any(texts)
 
 
-@pytest.mark.parametrize(("name", "task"), [("tiny_bert", "classification"), ("tiny_llama", "generation")])
+@pytest.mark.parametrize(("name", "task"), [("tiny_vit", "classification"), ("tiny_llama", "generation")])
 def test_micro_batches_change_rounding_alone(name: str, task: str, bench: Bench, tmp_path: Path) -> None:
     """Of a batch with items of different weight (target tokens) the mean is over tokens, however it is cut."""
     inputs = bench.inputs(name, task)
@@ -200,12 +204,15 @@ def test_storage_in_bf16_is_of_frozen_weights_alone(method: str, bench: Bench, t
 
 
 def test_prompts_are_cut_on_the_left_and_targets_kept(bench: Bench) -> None:
-    """48 tokens are read of prompts of about 60 bytes and their answers: the answer whole, the prompt's last tokens."""
-    inputs = bench.inputs("tiny_llama", "generation")
+    """24 tokens are read of prompts of about 40 and their answers: the answer whole, the prompt's last tokens."""
+    inputs, short = bench.inputs("tiny_llama", "generation"), bench.folder / "short"
+    prepare(inputs.dataset, inputs.model, 24, None, short, inputs.model_dir, bench.mirror)
+    assert json.loads((short / "manifest.json").read_text())["fraction_truncated"] == 1.0
+    inputs = replace(inputs, prepared_dir=short)
     parts = assemble(spec_of(inputs, "lora"), inputs)
     data, rows = parts.data, parts.rows["train"]
     batch, targets = data.collate(rows), data.targets(rows)
-    assert batch["input_ids"].shape[1] == 48 == data.n_tokens[rows].max()
+    assert batch["input_ids"].shape[1] == 24 == data.n_tokens[rows].max()
     assert batch["input_ids"][batch["target_mask"]].tolist() == targets["target_ids"].tolist()
     assert torch.bincount(targets["target_item"]).tolist() == data.n_targets[rows].tolist()
     assert parts.items.weights[rows].tolist() == data.n_targets[rows].tolist()
@@ -215,3 +222,9 @@ def test_prompts_are_cut_on_the_left_and_targets_kept(bench: Bench) -> None:
     assert set(ends) == {eos}
     prompts = data.prompts(rows, 20)
     assert prompts["attention_mask"][:, -1].all() and prompts["input_ids"].shape == (len(rows), 20)
+
+
+def test_a_head_that_is_not_there_cannot_train(bench: Bench, tmp_path: Path) -> None:
+    inputs = bench.inputs("tiny_llama", "generation")
+    with pytest.raises(RunError, match="head_only trains nothing on tiny_llama/django"):
+        train(spec_of(inputs, "head_only"), tmp_path, inputs, Execution(device="cpu"))
