@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.loaders import get_loader
 from peft_lib.data.lock import LockError, locked_split
-from peft_lib.data.sources import SourceError, open_source, parse
+from peft_lib.data.sources import open_source
 from peft_lib.files import write_text
 from peft_lib.names import did_you_mean
 from peft_lib.study.catalogs import DatasetEntry, Lock

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from peft_lib.data import e2e
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.loaders import get_loader, labels_of, rendered
-from peft_lib.data.sources import SourceError, open_source, parse, source_of
+from peft_lib.data.sources import open_source, source_of
 from peft_lib.data.splits import BOTH, CARVED_EIGHTH, CARVED_TENTH, CUTS, HALVES, cut
 from peft_lib.data.text_rows import render_with
 from peft_lib.study.catalogs import DatasetEntry

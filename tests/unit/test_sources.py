@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from peft_lib.data import clutrr, folio, logiqa, mrpc, openbookqa
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.lock import locked_split
 from peft_lib.data.mirror import full_splits
-from peft_lib.data.sources import SourceError, open_source, parse, source_of
+from peft_lib.data.sources import open_source, source_of
 from peft_lib.study.loading import load_datasets, lock_file, read_locks
 from peft_lib.study.problems import StudyError
 from tests.unit.tiny_mirror import COMMIT, TABLES, locked, write_hub_cache, write_mirror
