@@ -123,6 +123,10 @@ WITH_OUTPUT_LAYER = {"llama3_8b"}
 """Table 6 prints the size of the model with its output layer, which a classifier does not have (its percentages are of 7.5 B)."""
 
 
+REPEATED = {("deberta_v3_base", "trec50"): 2}
+"""Its number for full fine-tuning there is that of two classes, as in the rows beside it: fifty make it 184.5 M, not 184.4 M."""
+
+
 def test_all_numbers_of_table_6():
     """Percent of (model + A + B). DeBERTa's are of full fine-tuning, XXL's leave out the head, and GPT-2's K projections train
     in full (PROTOCOL section 12): the accidents are these, and no others."""
@@ -130,6 +134,8 @@ def test_all_numbers_of_table_6():
     skeletons: dict = {}
     for row in rows:
         name, outputs = row["model"], CLASSES[row["dataset"]]
+        if row["method"] == "fft":
+            outputs = REPEATED.get((name, row["dataset"]), outputs)
         accident = "gpt2_small_train_k" if name == "gpt2_small" and row["method"] != "fft" else name
         entry = MODELS[accident]
         if (accident, outputs) not in skeletons:
