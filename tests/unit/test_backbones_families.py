@@ -341,3 +341,28 @@ def test_first_blocks_alone(tiny_dir):
         assert 0 < len(kept) < len(whole) and all(torch.equal(t, whole[n]) for n, t in kept.items())
         assert set(kept) == set(backbone.skeleton(entry, outputs).state_dict())
         assert backbone.forward(short.eval(), batch(entry, outputs)).isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["lora", "r_cla", "paca"])
+@pytest.mark.parametrize("name", TINY)
+def test_gradient_checkpointing_computes_blocks_twice_and_the_same_gradients(name, method, tiny_dir):
+    from peft_lib.training.assemble import recompute_activations
+
+    entry, backbone = TINY[name], get_backbone(TINY[name].backbone)
+    outputs = None if name in DECODERS else 3
+    found = []
+    for again in (False, True):
+        model = made(name, tiny_dir, outputs).train()
+        if again:
+            recompute_activations(model, name)
+        adapter = adapt(model, method, head=backbone.heads(entry, outputs), **small(name, method))
+        calls = []
+        for path in {place.target.path for place in adapter.places.values()}:
+            model.get_submodule(path).register_forward_pre_hook(lambda *unused, calls=calls: calls.append(1))
+        torch.manual_seed(0)  # dropout is on: what is computed again must draw the same
+        forward(name, model, batch(entry, outputs)).logsumexp(dim=-1).sum().backward()
+        found.append((len(calls), {n: p.grad for n, p in model.named_parameters() if p.requires_grad}))
+    (once, plain), (twice, recomputed) = found
+    assert twice == 2 * once and plain.keys() == recomputed.keys()
+    for key, grad in plain.items():
+        torch.testing.assert_close(recomputed[key], grad, rtol=1e-5, atol=1e-6, msg=key)
