@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-from peft_lib.study.expand import plan_file
+from peft_lib.study.expand import plan_file, plan_study
 from peft_lib.study.how import How
 from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, _activations, blocks_of, fetching, needs
 from peft_lib.study.spec import RunSpec
@@ -214,6 +214,31 @@ def test_the_command_lists_the_largest_of_each_kind(capsys: pytest.CaptureFixtur
     assert [line.split()[2:5] for line in lines] == [
         [m, str(FLOOR_MB), str(FLOOR_MIN)] for m in ("fft", "lora", "c3la")
     ]
+
+
+def test_the_papers_models_as_recommended_fit_80_gb_but_for_llamas_full_fine_tuning() -> None:
+    """With the batch and length of Table 7, and what the catalog recommends of precision, storage and checkpointing."""
+    sizes = {
+        "roberta_large/mrpc": (32, 128), "deberta_v3_base/mrpc": (8, 512), "deberta_v2_xxl/mrpc": (8, 512),
+        "gpt2_small/e2e": (16, 64), "vit_base/officehome": (64, 224), "deepseek_coder/django": (8, 512),
+        "tinyllama/openbookqa": (8, 512), "llama3_8b/openbookqa": (4, 384),
+    }  # fmt: skip
+    rules = [
+        {"when": {"model": task.split("/")[0]}, "set": {"batch_size": b, "input_size": n}, "source": "paper: Table 7"}
+        for task, (b, n) in sizes.items()
+    ]
+    study = {
+        "id": "paper", "title": "T", "question": "Q", "defaults": {"lr": 1e-4, "epochs": 5}, "rules": rules,
+        "grids": {"main": {"tasks": list(sizes), "methods": ["fft", "lora", "cla"], "seeds": [0]}},
+    }  # fmt: skip
+    plan = plan_study(study, ROOT)
+    for run_id, one in plan.runs.items():
+        model, data = plan.models[one.model.id], plan.datasets[one.dataset.id]
+        asked = needs(one, model, data, plan.how(run_id), cuda=True)
+        assert (asked.gpu_mem_mb < 80 * GB) == ((model.id, one.method) != ("llama3_8b", "fft")), (model.id, one.method)
+        assert one.precision == ("fp32" if model.id.startswith("deberta") else "bf16")
+        assert plan.how(run_id).gradient_checkpointing == (model.id in ("tinyllama", "llama3_8b"))
+        assert one.flip == (data.modality == "image")
 
 
 def test_fetching_asks_for_time_by_size_and_for_memory_where_weights_are_converted() -> None:
