@@ -377,6 +377,7 @@ CASES = {
     "an unknown grid": Case(study("grid: sweep", "grid: sweeps"), "artefacts[1].grid", 44, ("did you mean sweep",)),
     "an unknown kind": Case(study("kind: heatmap", "kind: heat_map"), "artefacts[1].kind", 43, ("did you mean heatmap",)),
     "an unknown quantity": Case(study("kind: heatmap", "kind: heatmap\n    metric: acc"), "artefacts[1].metric", 44, ("no quantity", "test_metric")),
+    "a metric that nobody measures": Case(study("kind: heatmap", "kind: heatmap\n    metric: test_f1"), "artefacts[1].metric", 44, ("no data set of grid sweep measures f1", "test_accuracy")),
     "a setting of another kind": Case(study("kind: methods", "kind: methods\n    rows: rank"), "artefacts[0].rows", 39, ("does not use rows", "heatmap")),
     "a cost axis of a heat map": Case(study("kind: heatmap", "kind: heatmap\n    cost: cpu_s"), "artefacts[1].cost", 44, ("does not use cost",)),
     "an axis that does not vary": Case(study("kind: heatmap", "kind: heatmap\n    rows: alpha"), "artefacts[1].rows", 44, ("rank, lr",)),
