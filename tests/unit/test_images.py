@@ -15,7 +15,8 @@ from PIL import Image
 
 from peft_lib.data import cifar10, digits, mnist5k, officehome
 from peft_lib.data.batches import load_prepared
-from peft_lib.data.images import ImageError, encoded_table, image_columns, image_pixels, image_table
+from peft_lib.data.image_input import image_columns
+from peft_lib.data.images import ImageError, encoded_table, image_pixels, image_table
 from peft_lib.data.pixels import Pixels
 from peft_lib.data.prepare import PrepareError, prepare
 from peft_lib.study.catalogs import ModelEntry
