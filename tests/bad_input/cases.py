@@ -348,6 +348,7 @@ CASES = {
     "an execution that cannot be": Case(top("execution: gather"), "execution", 5, ("cannot run as gather", "lora")),
     # how runs are executed
     "an unknown storage": Case(top("storage: fp16"), "storage", 5, ("one of fp32, bf16", "did you mean")),
+    "bf16 storage under fp32 arithmetic": Case(top("storage: bf16"), "storage", 5, ("precision fp32", "precision: bf16")),
     "a storage of null": Case(top("storage: null"), "storage", 5, ("cannot be null",)),
     "checkpointing by a number": Case(top("gradient_checkpointing: 1"), "gradient_checkpointing", 5, ("true or false",)),
     "no processes": Case(top("processes: 0"), "processes", 5, ("at least 1",)),

@@ -198,6 +198,9 @@ def test_storage_in_bf16_is_of_frozen_weights_alone(method: str, bench: Bench, t
     frozen = {p.dtype for p in parts.model.parameters() if not p.requires_grad and p.ndim > 1}
     assert set(trained) == {torch.float32}
     assert frozen == (set() if method == "fft" else {torch.bfloat16})
+    if method != "fft":
+        with pytest.raises(RunError, match="storage bf16 needs precision bf16, the spec has fp32"):
+            assemble(spec_of(inputs, method), inputs, storage="bf16")
     train(spec, tmp_path, inputs, Execution(device="cpu", storage="bf16"))
     row = pq.read_table(tmp_path / "result.parquet").to_pylist()[0]
     assert row["status"] == "ok" and row["storage"] == ("fp32" if method == "fft" else "bf16")
