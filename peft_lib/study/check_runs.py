@@ -47,6 +47,10 @@ def check_run(
                 tally.refuse(("defaults", name), "missing", ABSENT, rule, remedy, run)
     if not good:
         return False
+    if not method.trains and data.outputs is None and not model.also_trained:
+        rule = f"{method.id} trains the head alone, and where text is generated there is none"
+        tally.refuse(("grids", grid, "methods"), "head", method.id, rule, f"leave it out for {data.id}", data.id)
+        good = False
     if method.has_factors:
         targets = s.get("targets", RunSpec.model_fields["targets"].default)
         shapes = model.targets.get(targets)

@@ -128,12 +128,9 @@ def recompute_activations(model: nn.Module, model_id: str) -> None:
     Same numbers, about a third more time. Raises RunError if no part of the model can do it.
     """
     for module in model.modules():
-        for name, arguments in (
-            ("gradient_checkpointing_enable", {"gradient_checkpointing_kwargs": {"use_reentrant": False}}),
-            ("set_grad_checkpointing", {}),  # timm's
-        ):
-            enable: Callable | None = getattr(module, name, None)
+        for name in ("activation_checkpointing_enable", "set_grad_checkpointing"):  # transformers', timm's
+            enable: Callable[[], None] | None = getattr(module, name, None)
             if enable is not None:
-                enable(**arguments)
+                enable()
                 return
     raise RunError(f"model {model_id} has no gradient checkpointing: set gradient_checkpointing: false for it")
