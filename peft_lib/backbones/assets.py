@@ -5,6 +5,7 @@ A source is `hub:<org>/<name>`, `package:<import name>/<folder or GGUF file>`, `
 weights can run code when they are read, and are refused; an entry that names `convert` has them read without (`assets_convert`).
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -94,8 +95,7 @@ def _from_mirror(
         raise AssetError(
             f"model '{entry.id}': there is no folder {source}: give the folder that holds models/{location}"
         )
-    weights = source / "model.safetensors"
-    actual = f"sha256:{sha256_file(weights)[:12]}" if weights.is_file() else "no model.safetensors"
+    actual = f"sha256:{content_of(entry, source)[:12]}"
     if actual != entry.revision:
         raise AssetError(
             f"model '{entry.id}' pins revision {entry.revision!r}, {source} has {actual!r}: use the mirror that has it, or "
@@ -150,6 +150,15 @@ def choose(entry: ModelEntry, folder: Path) -> list[str]:
             "`convert` in the catalog: it is then read without running code"
         )
     return [*weights, *(name for name in WANTED if (folder / name).is_file())]
+
+
+def content_of(entry: ModelEntry, folder: Path) -> str:
+    """SHA-256 of a folder's weights: of the one file, or over the lines `<name> <SHA-256>` of several."""
+    names = [name for name in choose(entry, folder) if name not in (INDEX, *WANTED)]
+    digests = {name: sha256_file(folder / name) for name in sorted(names)}
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
 def copy_files(entry: ModelEntry, source: Path, out_dir: Path) -> list[str]:

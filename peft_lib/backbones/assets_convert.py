@@ -29,7 +29,9 @@ def convert_pickle(path: Path) -> str:
         raise AssetError(f"{path} is no file of tensors that can be read without running code: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise AssetError(f"{path} holds {type(state).__name__}, not tensors by name: it is no state dict of a model")
-    write_weights({name: tensor.clone() for name, tensor in state.items()}, path.with_name(WEIGHTS))
+    first = {tensor.untyped_storage().data_ptr(): name for name, tensor in reversed(state.items())}
+    plain = {n: t if first[t.untyped_storage().data_ptr()] == n else t.clone() for n, t in state.items()}
+    write_weights(plain, path.with_name(WEIGHTS))
     path.unlink()
     return WEIGHTS
 

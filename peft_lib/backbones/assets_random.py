@@ -51,6 +51,11 @@ def make_random(entry: ModelEntry, seed: int, out_dir: Path) -> list[str]:
     files: dict[str, dict[str, Any]] = {}
     ids: dict[str, int | None] = {}
     if entry.modality == "text":
+        if entry.backbone not in SPECIAL:
+            raise AssetError(
+                f"model '{entry.id}': random text models are of {', '.join(SPECIAL)}; say in assets_random.py which special "
+                f"tokens {entry.backbone} has"
+            )
         special = SPECIAL[entry.backbone]
         tokenizer = _tokenizer(entry.backbone, special)
         ids = {

@@ -25,7 +25,7 @@ SCHEMES = {
 PINNED = {
     "package": ("version", 'add revision: "1.2.3", the version of the package'),
     "hub": ("commit", "add revision: <commit id of the repository>"),
-    "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
+    "mirror": ("content", 'add revision: "sha256:<first 12 digits of the hash of model.safetensors>"'),
 }
 """Schemes whose entries need a revision: what it is, how to add it."""
 PATTERNS = {

@@ -1,5 +1,6 @@
 """Fetching: what comes into a model's folder from where, what its manifest says, and what is refused."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -14,6 +15,7 @@ from peft_lib import seeds
 from peft_lib.backbones import assets, assets_hub
 from peft_lib.backbones.assets import AssetError, fetch_asset
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.backbones.weights import verified_sha256
 from peft_lib.files import sha256_file
 from tests.unit.tiny import TINY
 
@@ -121,6 +123,10 @@ def test_weights_in_many_files_come_with_their_index(mirror, tmp_path):
     assert set(parts) | {"model.safetensors.index.json"} <= set(manifest_of(tmp_path / "out")["files"])
     model = get_backbone("llama").build(entry, tmp_path / "out", None, seeds.generator(0, "head"))
     assert all(torch.equal(model.decoder.state_dict()[n], state[n]) for n in names)
+    lines = "".join(f"{name} {sha256_file(source / name)}\n" for name in sorted(parts))
+    pin = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
+    fetch_asset(entry_of("mirror:org__tiny", revision=pin), tmp_path / "pinned", mirror)
+    assert verified_sha256(tmp_path / "pinned").startswith(pin.removeprefix("sha256:"))
     (source / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(AssetError, match=r"names 'model-00002-of-00002.safetensors', which is not beside it"):
         fetch_asset(entry, tmp_path / "again", mirror)
