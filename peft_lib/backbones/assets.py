@@ -58,6 +58,8 @@ def fetch_asset(entry: ModelEntry, out_dir: Path | str, mirror: Path | str | Non
         from peft_lib.backbones.assets_convert import write_fast_tokenizer
 
         names.append(write_fast_tokenizer(out_dir))
+    for stale in (path for path in out_dir.glob("*.safetensors") if path.name not in names):
+        stale.unlink()  # of an earlier fetch: the library would read it in place of the files of this one
     facts |= token_facts(out_dir) if entry.modality == "text" else image_facts(out_dir)
     manifest = {
         "model": entry.id, "source": entry.source, "revision": entry.revision, **facts, "license": entry.license,

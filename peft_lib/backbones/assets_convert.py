@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peft_lib.backbones.assets_errors import AssetError
+from peft_lib.backbones.pretrained import quiet
 from peft_lib.backbones.weights import WEIGHTS
 from peft_lib.files import atomic_path, write_text
 
@@ -46,9 +47,10 @@ def convert_gguf(path: Path, out_dir: Path) -> list[str]:
         raise AssetError(f"no {path}: correct the file name in the catalog's source, or reinstall the package")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, local_files_only=True, dtype=torch.float32
-        )
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, local_files_only=True, dtype=torch.float32
+            )
     except (ValueError, KeyError) as error:
         raise AssetError(f"{path} cannot be read as a GGUF language model: {error}") from error
     config = model.config.to_dict()

@@ -127,6 +127,11 @@ def test_weights_in_many_files_come_with_their_index(mirror, tmp_path):
     pin = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
     fetch_asset(entry_of("mirror:org__tiny", revision=pin), tmp_path / "pinned", mirror)
     assert verified_sha256(tmp_path / "pinned").startswith(pin.removeprefix("sha256:"))
+    fetch_asset(entry_of("random:0"), tmp_path / "out")  # into the same folder: nothing of the parts is left
+    build = get_backbone("llama").build
+    build(entry, tmp_path / "out", None, seeds.generator(0, "head"))
+    fetch_asset(entry, tmp_path / "out", mirror)
+    build(entry, tmp_path / "out", None, seeds.generator(0, "head"))
     (source / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(AssetError, match=r"names 'model-00002-of-00002.safetensors', which is not beside it"):
         fetch_asset(entry, tmp_path / "again", mirror)
