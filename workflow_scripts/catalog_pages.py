@@ -41,7 +41,9 @@ def metric_table() -> str:
         limits = [f"{bound:g}" if bound is not None else "" for bound in (what.low, what.high)]
         shown = f"{limits[0]} to {limits[1]} {what.unit}" if limits[1] else f"from {limits[0]}"
         better = {"higher": "more", "lower": "less"}[what.direction]
-        rows.append((f"`{name}`", what.label, what.task, " ".join(text.split()), shown.strip(), better, constant or "none"))
+        rows.append(
+            (f"`{name}`", what.label, what.task, " ".join(text.split()), shown.strip(), better, constant or "none")
+        )
     return _table(("name", "label", "task", "what it is", "shown", "better", "constant answer"), rows)
 
 

@@ -66,7 +66,7 @@ def test_the_shares_of_the_page_give_the_sizes_of_the_page(name: str) -> None:
     *_, sizes, splits = rows("docs/data.md", "data sets")[name]
     lock = ENTRIES[name].lock
     assert lock is not None
-    left = {split: 0.0 for split in ("train", "validation", "test")}
+    left = dict.fromkeys(("train", "validation", "test"), 0.0)
     counted = {split: locked.rows for split, locked in lock.splits.items()}
     for source, rule in re.findall(r"(\w+) → ([^;.]*(?:\.\d[^;.]*)*)", splits):
         n = counted.pop(source)
