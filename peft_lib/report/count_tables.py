@@ -5,14 +5,13 @@ from itertools import groupby
 
 from peft_lib.report.entries import LONG, SHORT, entry, fixed
 from peft_lib.report.latex_text import latex_text
+from peft_lib.report.markup import plain_name
 from peft_lib.report.view import EMPTY, Entry, Footnotes, Label, Row, Table
-from peft_lib.results.artefacts.counts import RATIOS, SIZES
+from peft_lib.results.artefacts.counts import RATIO, SIZES
 from peft_lib.results.cells import Cell
-from peft_lib.results.readings import GATHERED
+from peft_lib.results.readings import method_of
 from peft_lib.study.plan import Plan
 from peft_lib.study.schema import Artefact
-
-PANELS = {SIZES: "trainable parameters, or percent where the paper prints percent", RATIOS: "the same as a multiple"}
 
 
 def counted(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes) -> list[Table]:
@@ -23,7 +22,7 @@ def counted(artefact: Artefact, cells: list[Cell], plan: Plan, notes: Footnotes)
         in_row = {c.column: c for c in part}
         entries = tuple(_entry(in_row[c], notes) if c in in_row else EMPTY for c in columns)
         labels = tuple(of[i].name if i in of else i for of, i in ((plan.models, model), (plan.datasets, dataset)))
-        rows.append(Row(labels, entries, PANELS[panel]))
+        rows.append(Row(labels, entries, _panel(panel, cells)))
     return [Table(("Model", "Data set"), tuple(map(_label, columns)), tuple(rows))]
 
 
@@ -45,11 +44,18 @@ def remarks(cells: list[Cell]) -> list[str]:
     return said
 
 
+def _panel(panel: str, cells: list[Cell]) -> str:
+    if panel != SIZES:
+        return f"as a multiple of the count of {plain_name(panel.removeprefix(RATIO))}"
+    percent = any(c.unit == "%" for c in cells)
+    return "trainable parameters" + ", in percent where the paper has percent" * percent
+
+
 def _label(column: str) -> Label:
     """A method's name; the paper's s-variants are methods under another execution."""
-    if column not in GATHERED:
-        return Label.method(column)
-    label = Label.method(GATHERED[column])
+    label = Label.method(method_of(column))
+    if method_of(column) == column:
+        return label
     return replace(label, html="s-" + label.html, latex=latex_text("s-") + label.latex)
 
 

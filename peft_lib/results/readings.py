@@ -23,8 +23,8 @@ COLUMNS = (
 TRAINED = ("adapters + head", "adapters")
 PERCENT_OF = ("model + A + B", "model")
 TEXT = "text"
-GATHERED = {"s_cla": "cla", "s_r_c3la": "r_c3la"}
-"""The paper's s-variants -> the method that each is, executed by gathering."""
+GATHERED = "s_"
+"""Start of the paper's names for methods that are executed by gathering: s-cLA is cLA."""
 
 
 class ReadingError(ValueError):
@@ -51,7 +51,7 @@ class Reading:
             raise ReadingError(f"model {self.entry} has no target set {self.targets}: add it to the catalog")
         given = data.outputs if self.outputs is None else self.outputs
         outputs = None if given is None or given == TEXT else int(given)
-        return count(GATHERED.get(method, method), entry, outputs, self.targets, self.rank)
+        return count(method_of(method), entry, outputs, self.targets, self.rank)
 
     def trainable(self, counted: Counts) -> int:
         """Parameters that count as trained."""
@@ -76,6 +76,11 @@ class Explained:
     read: Reading
     meant: Reading
     note: str
+
+
+def method_of(printed: str) -> str:
+    """The method that a printed id stands for: its own, or for an s-variant the one that is executed by gathering."""
+    return printed if printed in available() else printed.removeprefix(GATHERED)
 
 
 class Readings:
@@ -132,7 +137,7 @@ def _fits(row: Mapping[str, str], model: str, dataset: str, method: str) -> bool
 
 
 def _bad_rows(rows: Rows, folder: Path) -> Iterator[Fault]:
-    methods = (*available(), *GATHERED)
+    methods = available()
     for line, row in rows:
         if not (folder / row["file"]).is_file() or not row["file"]:
             near = did_you_mean(row["file"], (p.name for p in folder.glob("table*.csv")))
@@ -143,7 +148,7 @@ def _bad_rows(rows: Rows, folder: Path) -> Iterator[Fault]:
             if not row[name]:
                 yield Fault(line, f"no {name}", f"{name} is not empty", "write the id")
         for method in row["methods"].split():
-            if method not in methods:
+            if method_of(method) not in methods:
                 near = did_you_mean(method, methods)
                 yield Fault(
                     line, f"method {method!r}", "methods are ids with blanks between, or empty", f"correct it.{near}"

@@ -98,7 +98,8 @@ def test_every_shipped_study_plans() -> None:
     catalogs = {"models.yaml", "datasets.yaml"}
     studies = [ROOT / "config.yaml", *(p for p in (ROOT / "config").rglob("*.yaml") if p.name not in catalogs), TINY]
     for path in studies:
-        assert plan_file(path, ROOT).runs
+        plan = plan_file(path, ROOT)
+        assert plan.runs or (path.name == "paper_counts.yaml" and {a.kind for a in plan.study.artefacts} == {"counts"})
 
 
 def test_run_ids_are_what_they_were() -> None:

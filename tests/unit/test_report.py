@@ -154,6 +154,15 @@ def tying(spec) -> dict[str, Any] | None:
     return {"test_metric": 0.95 - 0.01 * spec.seed} if spec.method in ("fft", "cola") else {}
 
 
+def counts_alone() -> dict[str, Any]:
+    """Printed counts without a run, on a catalog that lacks most of the paper's models."""
+    data = {k: v for k, v in synthetic.study().items() if k in ("id", "title", "question", "catalogs")}
+    files = {"table6": "table_6.csv", "table15": "table_15.csv"}
+    return data | {
+        "artefacts": [{"id": i, "kind": "counts", "title": f"Counts of {f}", "published": f} for i, f in files.items()]
+    }
+
+
 SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "whole": (synthetic.study, lambda spec: {}),
     "failures": (lambda: few(synthetic.study()), failing),
@@ -164,6 +173,7 @@ SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "nasty": (nasty, lambda spec: {}),
     "no_artefact": (lambda: synthetic.study(artefacts=[]), lambda spec: {}),
     "nothing_ran": (lambda: few(synthetic.study()), lambda spec: None),
+    "counts_alone": (counts_alone, lambda spec: {}),
     "all_diverged": (lambda: few(synthetic.study()), lambda spec: {"status": "diverged", "reason": "loss is nan"}),
 }
 
@@ -230,6 +240,20 @@ def test_page_is_well_formed_local_and_complete(scenes, name: str):
     for path in folder.rglob("*.svg"):
         assert not re.search(r"(href|src)=\"(?!#)|@import|url\((?!#)", path.read_text())
     assert not re.search(r"url\(|@import", (folder / "assets/style.css").read_text())
+
+
+def test_printed_counts_stand_without_runs_and_say_what_is_missing(scenes):
+    folder = scenes("counts_alone")
+    page = (folder / "index.html").read_text()
+    for words in (
+        "no run: all its values are by formula", "The study plans no run", "124,647,170", "124.6e6", "0.944%",
+        "the data set catalog has no cola: add it", "could not be computed", "as a multiple of the count of LoRA", "105.459",
+    ):  # fmt: skip
+        assert words in page, words
+    cells = json.loads((folder / "tables/table6.json").read_text())["cells"]
+    assert {c["status"] for c in cells if (c["model"], c["dataset"]) == ("roberta_base", "mrpc")} == {"ok"}
+    assert {c["status"] for c in cells if c["model"] != "roberta_base"} == {"not_available"}
+    assert len(cells) == 72 and not any("run_ids" in c for c in cells)
 
 
 def test_first_load_is_small(scenes):

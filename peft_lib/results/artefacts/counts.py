@@ -10,14 +10,14 @@ from typing import Any
 
 from peft_lib.results.artefacts.context import Context
 from peft_lib.results.cells import Cell
-from peft_lib.results.readings import GATHERED, Reading, ReadingError, Readings, at_printed_digits
+from peft_lib.results.readings import Reading, ReadingError, Readings, at_printed_digits, method_of
 from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.counts import Counts
 
 QUANTITIES = {"trainable_parameters": ("", 0), "trainable_pct": ("%", 3)}
 """Quantity -> unit and decimals."""
-SIZES, RATIOS = "trainable", "trainable_ratio"
-"""Panels: counts and percentages as the paper prints them; multiples of the count of `ratio_to`."""
+SIZES, RATIO = "trainable", "trainable_ratio_to_"
+"""Panels: counts and percentages as the paper prints them; multiples of the count of the method that the panel names."""
 
 
 def build(context: Context) -> list[Cell]:
@@ -29,7 +29,7 @@ def build(context: Context) -> list[Cell]:
     readings = Readings(context.published.name, context.references)
     rows = [row for row in context.published.rows.values() if row["quantity"] in QUANTITIES]
     cells = [cell for row in rows for cell in _cells(context, readings, row)]
-    return sorted(cells, key=lambda cell: cell.panel == RATIOS)
+    return sorted(cells, key=lambda cell: cell.panel != SIZES)
 
 
 def _cells(context: Context, readings: Readings, row: dict[str, str]) -> Iterator[Cell]:
@@ -38,7 +38,7 @@ def _cells(context: Context, readings: Readings, row: dict[str, str]) -> Iterato
     unit, digits = QUANTITIES[row["quantity"]]
     blank = Cell(
         artefact=context.artefact.id, kind=context.artefact.kind, panel=SIZES, model=model, dataset=dataset, row="",
-        column=method, metric=row["quantity"], method=GATHERED.get(method, method), unit=unit, digits=digits,
+        column=method, metric=row["quantity"], method=method_of(method), unit=unit, digits=digits,
         source=explained.read.words, caveat=explained.note or None,
     )  # fmt: skip
     entry = context.plan.datasets.get(dataset)
@@ -51,7 +51,7 @@ def _cells(context: Context, readings: Readings, row: dict[str, str]) -> Iterato
             to = row["ratio_to"]
             bases = (_value(context, r, to, row["quantity"], entry) for r in (explained.read, explained.meant))
             ratio, meant_ratio = (v / base for v, base in zip((value, meant), bases, strict=True))
-            pattern = replace(blank, panel=RATIOS, digits=3)
+            pattern = replace(blank, panel=f"{RATIO}{to}", digits=3)
             yield _compared(pattern, ratio, meant_ratio, row["ratio"])
     except ReadingError as error:
         yield replace(blank, status="not_available", reason=str(error), published=float(row["value"]))
