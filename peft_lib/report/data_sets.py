@@ -28,7 +28,6 @@ def data_sets(plan: Plan) -> list[DataSet]:
         labels = [DATASET_METRICS[name].label for name in (entry.metric, *entry.measures)]
         task = f"{entry.task}, {entry.num_labels} classes" if entry.num_labels else entry.task
         sizes = " / ".join(f"{entry.sizes[s]:,}" for s in ("train", "validation", "test") if s in entry.sizes)
-        rows.append(
-            DataSet(entry.name, task, ", ".join(labels), sizes, entry.description, entry.license, entry.carve_out)
-        )
+        carve_out = entry.carve_out.rstrip(".") if entry.carve_out else None
+        rows.append(DataSet(entry.name, task, ", ".join(labels), sizes, entry.description, entry.license, carve_out))
     return rows
