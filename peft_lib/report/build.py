@@ -60,7 +60,7 @@ class Section:
     @property
     def switches(self) -> list[tuple[str, str]]:
         """Lines that a reader may hide or show."""
-        if self.artefact.kind in ("heatmap", "hyperparameters", "parameters"):
+        if self.artefact.kind in ("heatmap", "hyperparameters", "parameters", "counts"):
             return []
         kinds = {k for t in self.rendered.tables for k in t.line_kinds}
         return [(kind, line.switch) for kind, line in LINES.items() if kind in kinds and line.switch]
@@ -105,7 +105,7 @@ def _write_html(
         "power": power_note(cells),
         # The picture of what is bought for what comes first, whatever its place in the study.
         "sections": leading + [s for s in sections if s not in leading],
-        "any_published": any(c.published is not None for part in cells.values() for c in part),
+        "any_published": any(c.published is not None and c.kind != "counts" for part in cells.values() for c in part),
         "runs_sentence": _runs_sentence(counted, len(runs)), "parameters_sentence": _parameters_sentence(right, wrong),
         "parameters_wrong": wrong, "twins": facts.twins(plan, runs), "environment": facts.environment(runs),
         "runs": run_details(plan, runs), "data_sets": data_sets(plan),
@@ -121,6 +121,8 @@ def summary(plan: Plan, runs: pd.DataFrame) -> str:
     specs = plan.runs.values()
     methods = len({s.method for s in specs})
     tasks = len({(s.model.id, s.dataset.id) for s in specs})
+    if not specs:
+        return "no run: all its values are by formula"
     seeds = sorted({len(grid.seeds) for grid in plan.study.grids.values()})
     parts = [_count(methods, "method"), _count(tasks, "task"), _count(seeds[-1], "seed"), _count(len(runs), "run")]
     parts[2] = parts[2] if len(seeds) == 1 else f"up to {parts[2]}"
@@ -135,6 +137,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _runs_sentence(counted: dict[str, int], total: int) -> str:
+    if not total:
+        return "The study plans no run: its tables are by formula, from the catalogs and the paper's printed numbers."
     bad = ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in counted.items() if k != "ok")
     good = f"{counted['ok']} of {_count(total, 'planned run')} finished well and with the present code and data"
     return f"{good}; {bad}." if bad else f"{good}."

@@ -110,8 +110,14 @@ class Plan:
             "models": [self.models[model].model_dump(mode="json") for _, model in read],
             "datasets": [self.datasets[dataset].model_dump(mode="json") for dataset, _ in read],
             "artefacts": [artefact.model_dump(mode="json") for artefact in self.study.artefacts],
+            "counted": self._counted_facts() if any(a.kind == "counts" for a in self.study.artefacts) else [],
         }
         return json.dumps(shown, sort_keys=True)
+
+    def _counted_facts(self) -> list[dict[str, Any]]:
+        """What counts by formula are of: the whole catalogs, as no run says which entries."""
+        entries = (*self.models.values(), *self.datasets.values())
+        return [entry.model_dump(mode="json") for entry in entries]
 
     def prepare_fingerprint(self, dataset: str, model: str, input_size: int) -> str:
         """Fingerprint of prepared data: its loader, its preparation, its source and options, who reads it."""
