@@ -11,8 +11,8 @@ rule fetch_model:
     conda:
         environment
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: fetching(PLAN.models[w.model], attempt)[0],
+        runtime=lambda w, attempt: fetching(PLAN.models[w.model], attempt)[1],
     params:
         fingerprint=lambda w: PLAN.asset_fingerprint(w.model),
         catalog=untracked(MODEL_CATALOG),

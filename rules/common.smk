@@ -9,7 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import execution_arguments, mirror_arguments
-from peft_lib.study.needs import needs
+from peft_lib.study.needs import fetching, needs
 from peft_lib.study.plan import prepared_folder
 from peft_lib.study.problems import StudyError
 from workflow_scripts.devices import visible_devices

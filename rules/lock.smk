@@ -4,6 +4,8 @@
 
 
 rule lock:
+    log:
+        "resources/lock.log",
     localrule: True
     conda:
         environment
@@ -12,4 +14,4 @@ rule lock:
     message:
         "Locking the data sets of {params.catalog}"
     shell:
-        "python -m workflow_scripts.lock_datasets --catalog {params.catalog:q}"
+        "python -m workflow_scripts.lock_datasets --catalog {params.catalog:q} 2>&1 | tee {log}"

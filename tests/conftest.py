@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,20 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.runs import make_resources
 
     return make_resources(tmp_path_factory.mktemp("resources"))
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a model of tests/unit/tiny_models.yaml (every family, random weights), made when it is first asked for."""
+    from peft_lib.backbones.assets import fetch_asset
+    from tests.unit.tiny import TINY
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("tiny") / name
+            fetch_asset(TINY[name], made[name])
+        return made[name]
+
+    return folder

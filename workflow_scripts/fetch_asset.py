@@ -14,9 +14,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="id in the model catalog")
     parser.add_argument("--catalog", required=True, type=Path, help="config/models.yaml")
     parser.add_argument("--out", required=True, type=Path, help="folder to write, e.g. resources/models/<id>")
+    parser.add_argument("--mirror", type=Path, help="folder with models/<folder>/: the hub's, or of mirror: sources")
     args = parser.parse_args()
     model = entry_of(load_models(args.catalog), args.model, args.catalog)
-    fetch_asset(model, args.out)
+    fetch_asset(model, args.out, args.mirror)
 
 
 if __name__ == "__main__":

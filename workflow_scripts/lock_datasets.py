@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.loaders import get_loader
 from peft_lib.data.lock import LockError, locked_split
-from peft_lib.data.sources import SourceError, open_source, parse
+from peft_lib.data.sources import open_source
 from peft_lib.files import write_text
 from peft_lib.names import did_you_mean
 from peft_lib.study.catalogs import DatasetEntry, Lock
@@ -37,8 +38,10 @@ def main() -> int:
     locks = {name: entry.lock for name, entry in entries.items() if entry.lock}
     unread = []
     with tempfile.TemporaryDirectory(prefix="beyond_lora_hub_") as cache:
+        # what only a mirror has is locked from a mirror
+        schemes = ("hub", "mirror") if args.mirror or args.dataset else ("hub",)
         for name, entry in entries.items():
-            if parse(entry.source).scheme in ("hub", "mirror") and (not args.dataset or name in args.dataset):
+            if parse(entry.source).scheme in schemes and (not args.dataset or name in args.dataset):
                 locks[name], problems = lock_of(entry, args.mirror, args.replace, Path(cache))
                 unread += [f"{name}: {problem}" for problem in problems]
     text = {name: locks[name].model_dump(mode="json") for name in entries if name in locks}

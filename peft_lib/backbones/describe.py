@@ -4,13 +4,14 @@ No weight is read or made: the largest model takes a second.
 """
 
 import re
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from peft_lib.backbones.limits import BackboneError
 from peft_lib.backbones.loading import get_backbone
-from peft_lib.layers.targets import Target, resolve_targets, weight_matrix
+from peft_lib.layers.targets import resolve_targets, weight_matrix
 from peft_lib.study.catalogs import ModelEntry
 
 FACTS = ("hidden", "parameters", "head_parameters", "head_bias", "head_frozen", "also_trained", "lm_head", "targets")
@@ -23,59 +24,51 @@ def describe(entry: ModelEntry) -> dict[str, Any]:
     """
     backbone = get_backbone(entry.backbone)
     one, two = (backbone.skeleton(entry, outputs) for outputs in (1, 2))
-    heads = backbone.heads(entry, 1)
-    last = _last_linear(one, heads)
+    trained = backbone.heads(entry, 1)
+    head = _head(one, trained, backbone.targets(entry))
     # buffers of the head: a layer that no method trains
-    frozen = sum(buffer.numel() for name, buffer in one.named_buffers() if name.startswith(_HEADS))
-    sizes = [sum(p.numel() for n, p in m.named_parameters() if n.startswith(_HEADS)) for m in (one, two)]
-    per_output = sizes[1] - sizes[0]
+    frozen = sum(buffer.numel() for name, buffer in one.named_buffers() if name.startswith(head))
+    sizes = [sum(p.numel() for n, p in m.named_parameters() if n.startswith(head)) for m in (one, two)]
     parameters = sum(p.numel() for p in one.parameters()) - sizes[0]
-    in_body = [path for path in heads if not f"{path}.".startswith(_HEADS)]
+    last = [m for n, m in one.named_modules() if f"{n}.".startswith(head) and isinstance(m, nn.Linear)][-1]
+    in_body = [one.get_submodule(path) for path in trained if not f"{path}.".startswith(head)]
     return {
         "hidden": last.in_features,
         "parameters": parameters,
-        "head_parameters": sizes[0] + frozen - per_output,
+        "head_parameters": sizes[0] + frozen - (sizes[1] - sizes[0]),
         "head_bias": last.bias is not None,
         "head_frozen": frozen,
-        "also_trained": sum(p.numel() for path in in_body for p in one.get_submodule(path).parameters()),
-        "lm_head": _writer_size(backbone, entry) - parameters,
-        "targets": {name: _shapes(one, entry, names) for name, names in backbone.targets(entry).items()},
+        "also_trained": sum(p.numel() for module in in_body for p in module.parameters()),
+        "lm_head": _writer_size(backbone, entry, parameters) - parameters,
+        "targets": {name: _shapes(one, entry, names, trained) for name, names in backbone.targets(entry).items()},
     }
 
 
-_HEADS = ("classifier.", "score.", "head.")
+def _head(model: nn.Module, trained: tuple[str, ...], targets: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """How names in the head start: the parts of the model that train in full and hold no target."""
+    plain = sorted({name.partition("[")[0] for names in targets.values() for name in names})
+    body = {target.path.split(".")[0] for target in resolve_targets(model, plain, trained)}
+    return tuple(sorted(f"{top}." for top in {path.split(".")[0] for path in trained} - body))
 
 
-def _last_linear(model: nn.Module, heads: tuple[str, ...]) -> nn.Linear:
-    """The layer that gives the outputs."""
-    linears = [
-        module
-        for path in heads
-        if f"{path}.".startswith(_HEADS)
-        for module in model.get_submodule(path).modules()
-        if isinstance(module, nn.Linear)
-    ]
-    return linears[-1]
-
-
-def _writer_size(backbone: Any, entry: ModelEntry) -> int:
+def _writer_size(backbone: ModuleType, entry: ModelEntry, parameters: int) -> int:
     """Parameters of the model that generates text, or of the backbone where none does."""
     try:
         writer = backbone.skeleton(entry, None)
     except BackboneError:
-        model = backbone.skeleton(entry, 1)
-        return sum(p.numel() for n, p in model.named_parameters() if not n.startswith(_HEADS))
+        return parameters
     return sum(p.numel() for p in writer.parameters())
 
 
-def _shapes(model: nn.Module, entry: ModelEntry, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _shapes(
+    model: nn.Module, entry: ModelEntry, names: tuple[str, ...], trained: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """Places of each name, longest names first served, as `resolve_targets` does it."""
-    heads = tuple(path for path in dict(model.named_modules()) if f"{path}.".startswith(_HEADS))
     plain = {name.partition("[")[0] for name in names}
     owned: dict[str, list[nn.Module]] = {name: [] for name in plain}
-    for target in resolve_targets(model, sorted(plain), heads):
+    for target in resolve_targets(model, sorted(plain), trained):
         owner = max((n for n in plain if target.path == n or target.path.endswith(f".{n}")), key=len)
-        owned[owner].append(model.get_submodule(Target(target.path).path))
+        owned[owner].append(model.get_submodule(target.path))
     shapes = []
     for name in names:
         match = re.fullmatch(r"(.+?)(?:\[(\d)/(\d)\])?", name)

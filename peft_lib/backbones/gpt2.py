@@ -23,6 +23,7 @@ __all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleto
 
 STYLE = "prompt"
 OPTIONS = ("train_k",)
+WRITER = GPT2LMHeadModel
 FAMILY = Family(
     GPT2Model, GPT2Config, blocks="h", dropped=(r"lm_head\.", r"score\.", r"h\.\d+\.attn\.(masked_)?bias$")
 )  # causal masks: constants that old checkpoints carry
@@ -72,14 +73,14 @@ def build(
     Raises WeightsError as `pretrained.load` does, BackboneError as `limits` does.
     """
     check_options(entry, OPTIONS)
-    model = causal.build(FAMILY, GPT2LMHeadModel, entry, asset_dir, outputs, draws, dtype, device)
+    model = causal.build(FAMILY, WRITER, entry, asset_dir, outputs, draws, dtype, device)
     return _split(entry, model)
 
 
 def skeleton(entry: ModelEntry, outputs: int | None) -> nn.Module:
     """The same module on the meta device, from the catalog alone."""
     check_options(entry, OPTIONS)
-    return _split(entry, causal.build_skeleton(FAMILY, GPT2LMHeadModel, entry, outputs))
+    return _split(entry, causal.build_skeleton(FAMILY, WRITER, entry, outputs))
 
 
 def _split(entry: ModelEntry, model: nn.Module) -> nn.Module:

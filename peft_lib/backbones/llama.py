@@ -17,6 +17,7 @@ __all__ = ["OPTIONS", "STYLE", "build", "forward", "generate", "heads", "skeleto
 
 STYLE = "prompt"
 OPTIONS = ()
+WRITER = LlamaForCausalLM
 FAMILY = Family(
     LlamaModel, LlamaConfig, blocks="layers",
     dropped=(r"lm_head\.", r"score\.", r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq$"),
@@ -45,10 +46,10 @@ def build(
     Raises WeightsError as `pretrained.load` does, BackboneError as `limits` does.
     """
     check_options(entry, OPTIONS)
-    return causal.build(FAMILY, LlamaForCausalLM, entry, asset_dir, outputs, draws, dtype, device)
+    return causal.build(FAMILY, WRITER, entry, asset_dir, outputs, draws, dtype, device)
 
 
 def skeleton(entry: ModelEntry, outputs: int | None) -> nn.Module:
     """The same module on the meta device, from the catalog alone."""
     check_options(entry, OPTIONS)
-    return causal.build_skeleton(FAMILY, LlamaForCausalLM, entry, outputs)
+    return causal.build_skeleton(FAMILY, WRITER, entry, outputs)

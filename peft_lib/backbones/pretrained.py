@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
@@ -48,7 +49,7 @@ def load(
     config = read_config(family, entry, asset_dir)
     blocks = config.num_hidden_layers
     config.num_hidden_layers = entry.layers or blocks
-    with _quiet():
+    with quiet():
         made: Any = family.kind.from_pretrained(
             asset_dir, config=config, local_files_only=True, use_safetensors=True, dtype=dtype,
             device_map={"": str(device)}, attn_implementation=family.attention, ignore_mismatched_sizes=True,
@@ -68,7 +69,7 @@ def skeleton(family: Family, entry: ModelEntry) -> PreTrainedModel:
     config = catalog_config(family, entry)
     config.num_hidden_layers = _layers(entry, config, "its architecture")
     config._attn_implementation = family.attention
-    with torch.device("meta"):
+    with torch.device("meta"), quiet():
         return family.kind(config, **family.arguments)
 
 
@@ -76,8 +77,9 @@ def catalog_config(family: Family, entry: ModelEntry) -> PreTrainedConfig:
     """The configuration that `architecture` of the catalog states, all blocks included. Raises WeightsError."""
     facts = {**family.facts, **entry.architecture}
     try:
-        return family.config(**facts)
-    except (ValueError, TypeError) as error:
+        with quiet():
+            return family.config(**facts)
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise WeightsError(f"model '{entry.id}': architecture {facts} is none of {entry.backbone}: {error}") from error
 
 
@@ -126,7 +128,7 @@ def _check(family: Family, asset_dir: Path | str, info: Mapping[str, Any], cut: 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' own report and progress bars: what is wrong is said by `_check`."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

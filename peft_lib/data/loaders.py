@@ -62,7 +62,7 @@ def get_loader(name: str) -> ModuleType:
         marks(options) -> {published split that is read: mark of its rows} (hub: and mirror: sources only).
         rows(options, source) -> pyarrow.Table with id, split (a mark), label (unless text is generated), and text
             [, text_pair] [, target] [, group], or columns that `render` makes them of, or image.
-        render(table, style) -> pyarrow.Table with text [, text_pair] [, target] (optional, see `rendered`).
+        render(table, style) -> the rows with text [, text_pair] [, target] (optional, see `rendered`).
         labels(options) -> class names, where an option changes them (optional, see `labels_of`).
         split(column, labels, split_seed) -> row indices of each split.
     """

@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 
-from peft_lib.data.images import ImageError, image_columns
+from peft_lib.data.image_input import image_columns
+from peft_lib.data.images import ImageError
 from peft_lib.data.loaders import UnknownModuleError, get_loader, labels_of, rendered
 from peft_lib.data.sources import source_of
 from peft_lib.data.tables import write_mapped

@@ -10,53 +10,36 @@ it, `hub:` is read from there, and nothing else changes. Both go through the `da
 for the hub's files and the mirror's. Whatever is read is compared with the lock file (data/lock.py).
 """
 
-import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from peft_lib.data.addresses import MADE, Address, SourceError, parse
+from peft_lib.data.hub import HubReader, read_table
 from peft_lib.data.lock import LOCK_COMMAND, LockError, check_split
 from peft_lib.data.mirror import Mirror, MirrorError
-from peft_lib.names import did_you_mean
 from peft_lib.study.catalogs import DatasetEntry, Lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MADE = ("package", "sklearn", "mlxtend", "generated")
-SCHEMES = ("hub", "mirror", "folder", *MADE)
-READERS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "json"}
-COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-class SourceError(ValueError):
-    """A source that cannot be opened or read, or is not what was locked."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A source, taken apart: `what` is org/name (hub, mirror), a path (folder), or free text."""
-
-    uri: str
-    scheme: str
-    what: str
-    revision: str | None = None
-    config: str | None = None
-
 
 @dataclass
 class Source:
-    """An opened source. `path` is the folder of a folder: source; `commit` the hub's commit, once something was read."""
+    """An opened source. `path` is the folder of a folder: source."""
 
     address: Address
     path: Path | None = None
-    commit: str | None = None
     columns: Sequence[str] | None = None
     lock: Lock | None = None
     _read: "Callable[[str], tuple[pa.Table, str]] | None" = field(default=None, repr=False)
+
+    @property
+    def commit(self) -> str | None:
+        """The hub's commit, once something was read from there."""
+        return getattr(self._read, "commit", None)
 
     def split(self, name: str) -> "pa.Table":
         """The rows of a published split in their order, all of `columns` and nothing else.
@@ -82,23 +65,6 @@ class Source:
             except LockError as error:
                 raise SourceError(str(error)) from error
         return table
-
-
-def parse(uri: str) -> Address:
-    """Raises SourceError for an unknown scheme, or a hub: or mirror: source that names no data set."""
-    scheme, colon, what = uri.partition(":")
-    if not colon or scheme not in SCHEMES:
-        hint = did_you_mean(scheme, SCHEMES)
-        raise SourceError(f"source {uri!r}: unknown scheme {scheme!r}.{hint} Use one of {', '.join(SCHEMES)}")
-    if not what.strip():
-        raise SourceError(f"source {uri!r} names nothing after '{scheme}:': a source is <scheme>:<what>")
-    if scheme not in ("hub", "mirror"):
-        return Address(uri, scheme, what)
-    match = re.fullmatch(r"((?:[\w.-]+/)?[\w.-]+)(?:@([^#\s]+))?(?:#([\w.-]+))?", what)
-    if match is None or (scheme == "mirror" and match[2]):
-        form = "[@<revision>]" if scheme == "hub" else ""
-        raise SourceError(f"source {uri!r}: {scheme}: is followed by <org>/<name>{form}[#<configuration>]")
-    return Address(uri, scheme, match[1], match[2], match[3])
 
 
 def open_source(
@@ -140,7 +106,7 @@ def open_source(
     elif address.scheme == "mirror":
         raise SourceError(f"source {uri} is only in a data mirror: give `assets: {{mirror: <folder>}}` in the study")
     else:
-        source._read = _HubReader(source, dict(files or {}), cache)
+        source._read = HubReader(address, files, lock.commit if lock else None, cache)
     return source
 
 
@@ -174,73 +140,6 @@ def _mirror_reader(address: Address, folder: Path) -> "Callable[[str], tuple[pa.
             path = mirror.file(address.what, address.config, split, address.uri, full=address.scheme == "hub")
         except MirrorError as error:
             raise SourceError(str(error)) from error
-        return _table("parquet", {split: str(path)}, split), f"the mirror {folder}"
+        return read_table("parquet", {split: str(path)}, split, address.uri), f"the mirror {folder}"
 
     return read
-
-
-class _HubReader:
-    """Reads splits from a snapshot of the hub's repository, which is downloaded once, at the first split."""
-
-    def __init__(self, source: Source, files: dict[str, str], cache: Path | None) -> None:
-        self._source, self._files, self._cache = source, files, cache
-        self._snapshot: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory | None = None
-
-    def __call__(self, split: str) -> "tuple[pa.Table, str]":
-        if self._snapshot is None:
-            self._snapshot = self._download()
-            self._source.commit = self._snapshot.name
-        address, origin = self._source.address, f"the hub at commit {self._snapshot.name}"
-        if not self._files:
-            return _table(str(self._snapshot), None, split, address.config, address.uri), origin
-        if split not in self._files:
-            raise SourceError(f"{address.uri} has no split '{split}'; its loader knows {', '.join(self._files)}")
-        found = sorted(map(str, self._snapshot.glob(self._files[split])))
-        if not found:
-            raise SourceError(f"{origin}: no file {self._files[split]} for split '{split}' of {address.uri}")
-        return _table(READERS[Path(found[0]).suffix], {split: found}, split, uri=address.uri), origin
-
-    def _download(self) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-        address, lock = self._source.address, self._source.lock
-        pinned = address.revision if COMMIT.fullmatch(address.revision or "") else None
-        revision = pinned or (lock.commit if lock else None) or address.revision
-        if self._files:
-            wanted = list(self._files.values())
-        else:
-            wanted = ["README.md", f"{address.config}/*"] if address.config else ["*"]
-        if self._cache is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="beyond_lora_hub_")
-        folder = self._cache or self._temporary.name  # type: ignore[union-attr]
-        try:
-            return Path(
-                snapshot_download(
-                    address.what, repo_type="dataset", revision=revision, allow_patterns=wanted, cache_dir=folder
-                )
-            )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()
-            raise SourceError(
-                f"{address.uri} cannot be read from the hub ({type(error).__name__}: {reason[0] if reason else 'no reason'}): "
-                "run this where there is internet, or give `assets: {mirror: <folder>}` with a data mirror that has it"
-            ) from error
-
-
-def _table(
-    reader: str, files: Mapping[str, str | list[str]] | None, split: str, config: str | None = None, uri: str = ""
-) -> "pa.Table":
-    """One split through the `datasets` library, in memory. `reader` is a format, or the folder of a repository."""
-    import datasets  # here: 2 s, and only preparing needs it
-
-    datasets.disable_progress_bars()
-    with tempfile.TemporaryDirectory(prefix="beyond_lora_data_") as folder:  # its copy in Arrow form
-        try:
-            data = datasets.load_dataset(
-                reader, config, data_files=files, split=split, cache_dir=folder, keep_in_memory=True
-            )
-        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-            raise SourceError(f"split '{split}' of {uri or files} cannot be read: {error}") from error
-        return data.data.table.combine_chunks()

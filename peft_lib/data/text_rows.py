@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 Options = Mapping[str, int | float | str | bool]
+KEPT = ("id", "split", "label", "group")
 
 
 def flag(options: Options, name: str) -> bool:
@@ -46,7 +47,7 @@ def text_table(ids: Sequence[str], mark: str, columns: Mapping[str, Sequence[Any
 
 
 def render_with(table: pa.Table, style: str, prompt: str, pair: tuple[str, ...], target: str | None = None) -> pa.Table:
-    """Texts of all rows by templates, in which {name} stands for a column.
+    """The rows as texts: id, split, label, group as they are, and templates filled in, where {name} stands for a column.
 
     Args:
         table: rows with the columns that the templates name.
@@ -67,4 +68,5 @@ def render_with(table: pa.Table, style: str, prompt: str, pair: tuple[str, ...],
     else:
         raise ValueError(f"style {style!r}: texts are rendered as pair or prompt")
     rows = table.to_pylist()
-    return pa.table({name: pa.array([t.format(**row) for row in rows], pa.string()) for name, t in templates.items()})
+    texts = {name: pa.array([t.format(**row) for row in rows], pa.string()) for name, t in templates.items()}
+    return pa.table({name: table[name] for name in KEPT if name in table.column_names} | texts)

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from peft_lib.files import atomic_path, write_text
 from peft_lib.report import facts, latex_tables, table_files
+from peft_lib.report.data_sets import data_sets
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
@@ -107,7 +108,7 @@ def _write_html(
         "any_published": any(c.published is not None and c.kind != "counts" for part in cells.values() for c in part),
         "runs_sentence": _runs_sentence(counted, len(runs)), "parameters_sentence": _parameters_sentence(right, wrong),
         "parameters_wrong": wrong, "twins": facts.twins(plan, runs), "environment": facts.environment(runs),
-        "runs": run_details(plan, runs),
+        "runs": run_details(plan, runs), "data_sets": data_sets(plan),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
     write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
@@ -157,7 +158,7 @@ def _write_latex(plan: Plan, runs: pd.DataFrame, sections: list[Section], out: P
     for section in sections:
         if section.file:
             write_text(out / "tables" / f"{section.artefact.id}.tex", template.render(_table_values(plan, section)))
-    values = {"study": plan.study, "sections": sections, "facts": summary(plan, runs)}
+    values = {"study": plan.study, "sections": sections, "facts": summary(plan, runs), "data_sets": data_sets(plan)}
     write_text(out / "appendix.tex", env.get_template("appendix.tex.j2").render(values))
 
 

@@ -25,7 +25,7 @@ SCHEMES = {
 PINNED = {
     "package": ("version", 'add revision: "1.2.3", the version of the package'),
     "hub": ("commit", "add revision: <commit id of the repository>"),
-    "mirror": ("content", "add revision: <commit id of what the folder is a copy of>"),
+    "mirror": ("content", 'add revision: "sha256:<first 12 digits of the hash of model.safetensors>"'),
 }
 """Schemes whose entries need a revision: what it is, how to add it."""
 PATTERNS = {
@@ -39,6 +39,8 @@ PATTERNS = {
 }
 """Schemes -> what a source of theirs looks like, in words, and an example."""
 MARKER = "STYLE"
+BLOCKS = ("depth", "num_hidden_layers", "n_layer")
+"""What an architecture calls its number of blocks."""
 STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
 """STYLE of a backbone file -> what its models read."""
 
@@ -60,6 +62,9 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
             what, remedy = PINNED[scheme]
             rule = f"a {scheme}: source needs the {what} that it is pinned to"
             parser.problem((key, "revision"), ABSENT, rule, remedy)
+        if entry.convert is not None and scheme not in ("hub", "mirror", None):
+            rule = f"convert says which file of a hub's repository holds the weights; a {scheme}: source has none"
+            parser.problem((key, "convert"), entry.convert, rule, "remove the line")
         if (scheme == "pretrain") != (entry.pretrain is not None) and scheme:
             rule = "a pretrain: source and a `pretrain` recipe belong together"
             parser.problem((key, "pretrain"), ABSENT, rule, "add the recipe, or change the source")
@@ -77,7 +82,7 @@ def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
 def _architecture(parser: Parser, key: str, entry: ModelEntry) -> None:
     if not isinstance(entry.architecture, dict) or parser.is_broken((key, "architecture")):
         return
-    for name in ("img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads"):
+    for name in ("img_size", "patch_size", "in_chans", "embed_dim", "num_heads", "vocab_size", *BLOCKS):
         value = entry.architecture.get(name)
         if value is not None and (type(value) is not int or value < 1):
             rule = f"{name} is a whole number of at least 1"
@@ -89,10 +94,11 @@ def _architecture(parser: Parser, key: str, entry: ModelEntry) -> None:
     if entry.pretrain is not None and type(size) is not int:
         rule = "a model that is pre-trained needs architecture.img_size, the size of the images that it reads"
         parser.problem((key, "architecture", "img_size"), size, rule, "add img_size: 16 or another size")
-    depth = entry.architecture.get("depth")
-    if type(depth) is int and entry.layers is not None and entry.layers > depth:
-        rule = f"the architecture has {depth} blocks (architecture.depth)"
-        parser.problem((key, "layers"), entry.layers, rule, f"use at most {depth}")
+    for name in BLOCKS:
+        depth = entry.architecture.get(name)
+        if type(depth) is int and entry.layers is not None and entry.layers > depth:
+            rule = f"the architecture has {depth} blocks (architecture.{name})"
+            parser.problem((key, "layers"), entry.layers, rule, f"use at most {depth}")
 
 
 def _shapes(parser: Parser, where: Location, shapes: tuple[Shape, ...], entry: ModelEntry) -> None:
@@ -108,9 +114,10 @@ def _shapes(parser: Parser, where: Location, shapes: tuple[Shape, ...], entry: M
                 remedy = f"for example rows: [{max(first, 0)}, {max(first, 0) + shape.d_out}]"
                 parser.problem((*place, "rows"), list(shape.rows), rule, remedy)
                 continue
-        blocks = entry.layers or (entry.architecture.get("depth") if isinstance(entry.architecture, dict) else None)
+        given = entry.architecture if isinstance(entry.architecture, dict) else {}
+        blocks = entry.layers or next((given[name] for name in BLOCKS if name in given), None)
         if type(blocks) is int and shape.count > blocks:
-            rule = f"the model has {blocks} blocks, so there are at most {blocks} places of one kind"
+            rule = f"a model of {blocks} block{'s' * (blocks != 1)} has at most {blocks} places of one kind"
             parser.problem((*place, "count"), shape.count, rule, f"use count: {blocks}")
         same = (shape.module, shape.rows)
         if same in seen:

@@ -47,6 +47,10 @@ def check_run(
                 tally.refuse(("defaults", name), "missing", ABSENT, rule, remedy, run)
     if not good:
         return False
+    if not method.trains and data.outputs is None and not model.also_trained:
+        rule = f"{method.id} trains the head alone, and where text is generated there is none"
+        tally.refuse(("grids", grid, "methods"), "head", method.id, rule, f"leave it out for {data.id}", data.id)
+        good = False
     if method.has_factors:
         targets = s.get("targets", RunSpec.model_fields["targets"].default)
         shapes = model.targets.get(targets)
@@ -93,6 +97,11 @@ def _how(resolved: ResolvedHow, method: Method, settings: Resolved, tally: Tally
             rule = f"{method.id} cannot run as {how.execution}"
             remedy = f"use default or {', '.join(allowed)}, or set it in a rule for the methods that can"
             tally.refuse(places["execution"], "execution", how.execution, rule, remedy, method.id)
+    precision = settings.relevant.get("precision", RunSpec.model_fields["precision"].default)
+    if how.storage == "bf16" and precision != "bf16" and "backbone" not in method.trains:
+        rule = f"frozen weights in bf16 are multiplied in bf16; these runs have precision {precision}"
+        remedy = "set storage: fp32 for them, or precision: bf16"
+        tally.refuse(places["storage"], "storage", how.storage, rule, remedy, method.id)
     batch = -(-settings.relevant["batch_size"] // how.processes)
     if how.micro_batch is not None and how.micro_batch > batch and places["micro_batch"][0] != "catalogs":
         rule = f"micro_batch is above the {batch} items of a batch that a process takes, so it splits none"

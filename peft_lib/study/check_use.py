@@ -8,7 +8,8 @@ from peft_lib.names import near_names
 from peft_lib.study.layering import Layer, Layering
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, problem_at
-from peft_lib.study.schema import Study
+from peft_lib.study.quantities import DATASET_METRICS
+from peft_lib.study.schema import Artefact, Study
 from peft_lib.study.settings import SWEEPABLE
 from peft_lib.study.tally import Tally, few
 
@@ -44,11 +45,30 @@ def check_use(study: Study, layering: Layering, parser: Parser, tally: Tally) ->
         rule = "the study has no artefacts: its runs are trained, and no table or report is made"
         tally.warnings.append(problem_at(("artefacts",), None, rule, "add artefacts to see results", parser.lines))
         return
+    _unmeasured(study, layering, parser)
     shown_grids = {a.grid for a in study.artefacts}
     for name in (g for g in study.grids if g not in shown_grids):
         rule = "no artefact shows this grid: its runs are trained, and no table has them"
         remedy = f"add an artefact with grid: {name}, if they are to be shown"
         tally.warnings.append(problem_at(("grids", name), name, rule, remedy, parser.lines))
+
+
+def _unmeasured(study: Study, layering: Layering, parser: Parser) -> None:
+    """Artefacts of a metric that no data set of their grid measures: every cell would be empty."""
+    metrics = {f"test_{name}": name for name in DATASET_METRICS}
+    for index, artefact in enumerate(study.artefacts):
+        grid = study.grids.get(artefact.grid)
+        names = {task.partition("/")[2] for task in grid.tasks} if grid else set()
+        entries = [layering.datasets[name] for name in names if name in layering.datasets]
+        for key in Artefact.uses.get(artefact.kind, ()):
+            metric = metrics.get(getattr(artefact, key)) if key in ("metric", "cost") else None
+            if metric is not None and entries and not any(metric in (e.metric, *e.measures) for e in entries):
+                measured = sorted({f"test_{m}" for e in entries for m in (e.metric, *e.measures)})
+                rule = f"no data set of grid {artefact.grid} measures {metric}"
+                remedy = (
+                    f"use one of test_metric, {', '.join(measured)}, or add it to `measures` of the data set's entry"
+                )
+                parser.problem(("artefacts", index, key), getattr(artefact, key), rule, remedy)
 
 
 def _unused(given: Mapping[str, Any], where: Location, methods: Mapping[str, Method], who: str, parser: Parser) -> None:

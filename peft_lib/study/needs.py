@@ -4,11 +4,12 @@ An estimate from above for schedulers, which kill what exceeds its request; each
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peft_lib.methods.method import Method
 from peft_lib.methods.registry import get_method
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.check_models import BLOCKS
 from peft_lib.study.counts import counts
 from peft_lib.study.how import How
 from peft_lib.study.spec import RunSpec
@@ -21,12 +22,15 @@ CONTEXT_MB = 800
 """GPU memory that CUDA itself and its libraries take, per process."""
 SLACK = 1.15
 """Fragmentation of allocators, buffers of kernels, whatever is not counted."""
-KEPT = 24
-"""Numbers that a block keeps for its backward pass, per token and width: 17 in Korthikanti et al. (arXiv 2205.05198, the
-34 sbh bytes in fp16 of their equation 2 without attention scores), and 7 for gated MLPs and norms computed in fp32."""
-SCORES = {"deberta": 5}
-"""Backbones (by the start of their name) with explicit attention: matrices (heads x L x L) that a block keeps. The others
-call fused attention, which keeps none."""
+KEPT = {"": 24, "gpt2": 31, "deberta": 40}
+"""Backbones (by the start of their name; "" is all others) -> fp32 numbers that a block keeps for its backward pass, per token
+and width: as counted through autograd's hooks under full fine-tuning (a test counts again); with frozen weights fewer are.
+Korthikanti et al. (arXiv 2205.05198, equation 2 without attention scores) have 17 for a block of GPT."""
+SCORES = {"deberta": 4}
+"""Backbones with explicit attention: matrices (heads x L x L) that a block keeps. Others call fused attention, which keeps
+none on CUDA."""
+ACTIVATION_BYTES = {"fp32": 4, "bf16": 3}
+"""Of a kept number. Under bf16 autocast norms, dropout and sums stay in fp32: 0.6 to 0.8 of fp32's bytes were counted."""
 HEAD_WIDTH = 64
 VOCABULARY = 130_000
 """Of a decoder whose entry does not say (`architecture.vocab_size`): that of Llama 3, the largest of the paper's."""
@@ -64,8 +68,8 @@ def needs(
         state        s F + 4 T (weights) + 4 T (gradients) + 8 T (AdamW's moments; 0 for SGD) + 4 T (DDP's buckets, if there
                      are several processes) + 4 W (originals of adapted weights, kept by chains and in-place execution)
                      + 2 F (casts of fp32 weights, kept until the backward pass, for bf16 arithmetic)
-        activations  n b L (24 h + 5 (h / 64) L for explicit attention) a, with a = 4 bytes in fp32, 3 under bf16 (halves of
-                     each); with gradient checkpointing n b L h a + one block's
+        activations  n b L (24 h) a, with a = 4 bytes in fp32, 3 under bf16; 31 h for GPT-2; 40 h + 4 (h / 64) L for DeBERTa,
+                     whose attention is explicit; with gradient checkpointing n b L h a + one block's
         loss         12 b L V for generation over a vocabulary of V
         GPU          0.8 GB + 1.15 (state + activations + loss)
         main memory  1.1 GB + 1.15 (the same) on a CPU, 3.5 GB + s P (loading) on CUDA, and 4 T for each kept snapshot
@@ -77,10 +81,10 @@ def needs(
     Assumed: every item has the full length L (input_size tokens; (input_size / patch)^2 + 1 of an image), heads are 64
     wide, data are memory-mapped, decoding writes at most L tokens with a cache. 4000 MB and 120 minutes at least.
     """
-    method, device = get_method(spec.method), "cuda" if cuda else "cpu"
+    device = "cuda" if cuda else "cpu"
     trained = counts(spec, model, data).trainable
-    whole = model.parameters + model.head_size(data.outputs)
-    state = _state(spec, model, method, how, trained, whole)
+    whole = model.body_size(data.outputs) + model.head_size(data.outputs)
+    state = _state(spec, model, data, how)
     moving = _activations(spec, model, how) + _loss(spec, model, data, how)
     snapshots = (2 if how.keep == "both" else 1) * 4 * trained + 12 * trained
     loading = whole * (2 if how.storage == "bf16" else 4)
@@ -95,9 +99,19 @@ def needs(
     )
 
 
-def _state(spec: RunSpec, model: ModelEntry, method: Method, how: How, trained: int, whole: int) -> float:
+def fetching(model: ModelEntry, attempt: int = 1) -> tuple[int, int]:
+    """(MB, minutes) of fetching a model's weights: files are copied as they come, at 5 MB/s at least, and 4 bytes are
+    fetched per parameter; weights that are converted are held twice. Each attempt doubles both."""
+    converted = 2 * 4 * model.parameters / MIB if model.convert else 0
+    times = 2 ** (attempt - 1)
+    return times * _rounded(2000 + converted), times * max(30, math.ceil(4 * model.parameters / 5e6 / 60))
+
+
+def _state(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> float:
     """Bytes that stay from step to step."""
-    frozen = whole - trained if "backbone" in method.trains else model.parameters - model.also_trained
+    method, trained = get_method(spec.method), counts(spec, model, data).trainable
+    moving = "backbone" in method.trains
+    frozen = model.head_frozen + (0 if moving else model.body_size(data.outputs) - model.also_trained)
     each = 4 + 4 + (8 if spec.optimizer == "adamw" else 0) + (4 if how.processes > 1 else 0)
     adapted = sum(s.d_in * s.d_out * s.count for s in model.targets[spec.targets]) if method.has_factors else 0
     casts = 2 * frozen if spec.precision == "bf16" and how.storage == "fp32" else 0
@@ -107,13 +121,15 @@ def _state(spec: RunSpec, model: ModelEntry, method: Method, how: How, trained: 
 def _activations(spec: RunSpec, model: ModelEntry, how: How) -> float:
     """Bytes that a forward pass keeps for its backward pass."""
     length, blocks = tokens(spec, model), blocks_of(model)
-    kept = KEPT * model.hidden
-    for family, matrices in SCORES.items():
-        if model.backbone.startswith(family):
-            kept += matrices * math.ceil(model.hidden / HEAD_WIDTH) * length
-    each = 4 if spec.precision == "fp32" else 3
+    kept = _of_family(KEPT, model) * model.hidden
+    kept += _of_family(SCORES, model) * math.ceil(model.hidden / HEAD_WIDTH) * length
     per_token = blocks * model.hidden + kept if how.gradient_checkpointing else blocks * kept
-    return items_at_once(spec, how) * length * per_token * each
+    return items_at_once(spec, how) * length * per_token * ACTIVATION_BYTES[spec.precision]
+
+
+def _of_family(table: Mapping[str, int], model: ModelEntry) -> int:
+    fitting = [family for family in table if model.backbone.startswith(family)]
+    return table[max(fitting, key=len)] if fitting else 0
 
 
 def _loss(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> float:
@@ -158,7 +174,7 @@ def tokens(spec: RunSpec, model: ModelEntry) -> int:
 
 def blocks_of(model: ModelEntry) -> int:
     """Transformer blocks: as the entry says, or as many as it has adapted places of one kind."""
-    for name in ("depth", "num_hidden_layers"):
+    for name in BLOCKS:
         if model.layers is None and name in model.architecture:
             return int(model.architecture[name])
     return model.layers or max(shape.count for shapes in model.targets.values() for shape in shapes)

@@ -49,10 +49,10 @@ def answers(outputs: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor
     return torch.zeros_like(item), torch.exp(-item / tokens)
 
 
-def baseline(train: np.ndarray, metric: str, test: Answers) -> float:
-    """The metric where every answer is the most frequent training text. Perplexity has no such answer: not a number."""
+def baseline(train: np.ndarray, metric: str, test: Answers) -> float | None:
+    """The metric where every answer is the most frequent training text; None for perplexity, which no text has."""
     if metric not in DECODED:
-        return float("nan")
+        return None
     texts, counts = np.unique(train.astype(str), return_counts=True)
     constant = np.full(len(test.label), texts[counts.argmax()], dtype=object)
     return float(MEASURES[metric](Answers(test.label, constant, test.loss, test.weight, test.group)))

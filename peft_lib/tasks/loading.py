@@ -18,7 +18,7 @@ def get_task(name: str) -> ModuleType:
     weights(data)        (N,) float64: what an item counts in a mean loss, 1, or its target tokens. Known from the prepared
                          data, so processes agree on a batch's denominator without asking each other.
     answers(outputs, targets)  (prediction, score), two (B,) tensors: the task's answer from one forward pass, and how sure it is.
-    baseline(train, metric, test)          the metric of the best constant answer: what a run has to beat.
+    baseline(train, metric, test)          the metric of the best constant answer: what a run has to beat; None if there is none.
     shown(value, data)   a label or prediction as text, for predictions.parquet.
     """
     return load_module("peft_lib.tasks", name, marker="MEASURES", kind="task")

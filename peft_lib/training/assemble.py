@@ -83,7 +83,7 @@ def assemble(
     execution: how adapted layers compute, see `adapt`. storage: fp32 or bf16, the format in which weights that do not
     train are kept; what trains is fp32. items: the task's data, if they were read before.
 
-    Raises RunError for a lacking split or a model that cannot recompute its activations, and what the parts raise:
+    Raises RunError for a lacking split, weights in bf16 that are to be multiplied in fp32, or a model that cannot recompute its activations, and what the parts raise:
     PreparedDataError, WeightsError, TargetError.
     """
     items = items or read_items(spec, inputs)
@@ -91,6 +91,8 @@ def assemble(
     backbone = get_backbone(inputs.model.backbone)
     outputs = inputs.dataset.outputs
     storage = "fp32" if "backbone" in method.trains else storage
+    if storage == "bf16" and spec.precision != "bf16":
+        raise RunError(f"storage bf16 needs precision bf16, the spec has {spec.precision}: store the weights in fp32")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[storage]
     model = backbone.build(inputs.model, inputs.model_dir, outputs, generator(spec.seed, "head"), dtype, device)
     if gradient_checkpointing:
@@ -128,12 +130,9 @@ def recompute_activations(model: nn.Module, model_id: str) -> None:
     Same numbers, about a third more time. Raises RunError if no part of the model can do it.
     """
     for module in model.modules():
-        for name, arguments in (
-            ("gradient_checkpointing_enable", {"gradient_checkpointing_kwargs": {"use_reentrant": False}}),
-            ("set_grad_checkpointing", {}),  # timm's
-        ):
-            enable: Callable | None = getattr(module, name, None)
+        for name in ("activation_checkpointing_enable", "set_grad_checkpointing"):  # transformers', timm's
+            enable: Callable[[], None] | None = getattr(module, name, None)
             if enable is not None:
-                enable(**arguments)
+                enable()
                 return
     raise RunError(f"model {model_id} has no gradient checkpointing: set gradient_checkpointing: false for it")

@@ -16,6 +16,7 @@ from peft_lib.methods.registry import get_method
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
 from peft_lib.training.assemble import Assembled, Inputs, TaskData, assemble
+from peft_lib.training.errors import RunError
 from peft_lib.training.optimizer import build_optimizer
 from peft_lib.training.schedule import chain_resets
 
@@ -106,7 +107,7 @@ def build_accelerator(spec: RunSpec, execution: Execution) -> Accelerator:
 def build(request: Request, items: TaskData) -> Built:
     """Builds model, adapter and optimiser; nothing here depends on what ran before in this process.
 
-    Raises TargetError with the names of places that would not train.
+    Raises TargetError with the names of places that would not train, RunError if nothing would.
     """
     spec, inputs, accelerator, execution = request.spec, request.inputs, request.accelerator, request.execution
     parts = assemble(
@@ -114,6 +115,8 @@ def build(request: Request, items: TaskData) -> Built:
         gradient_checkpointing=execution.gradient_checkpointing, items=items,
     )  # fmt: skip
     counts = parts.adapter.counts()
+    if counts["trainable"] == 0:
+        raise RunError(f"method {spec.method} trains nothing on {spec.model.id}/{spec.dataset.id}: there is no head")
     with accelerator.autocast():  # a place that the forward pass goes round would not train, without a word
         two = to_device(parts.data.collate(parts.rows["train"][:2]), accelerator)
         check(parts.adapter, two, parts.backbone.forward)

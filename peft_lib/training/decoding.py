@@ -22,21 +22,19 @@ DECODE_TOKENS = 128 * 256
 @torch.no_grad()
 def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None) -> np.ndarray:
     """(N,) one line of text per row (object): the most probable token at every step, up to EOS, the end of the line or
-    MAX_NEW_TOKENS (PROTOCOL section 8). Rows of one group share their prompt, which is answered once.
+    MAX_NEW_TOKENS (PROTOCOL section 8), or half of what the model reads. Rows of one group share their prompt, which is
+    answered once. Of a prompt that leaves no room for the answer the last tokens are read.
 
-    Prompts are split over the processes. Raises RunError for a model that cannot generate or has no room for an answer.
+    Prompts are split over the processes. Raises RunError for a model that cannot generate.
     """
     data = parts.data
     assert isinstance(data, PreparedText)
     if not hasattr(parts.backbone, "generate"):
         raise RunError(f"model {parts.inputs.model.id} cannot write text: its backbone has no generate()")
-    room = (parts.inputs.model.max_length or data.manifest["max_length"] + MAX_NEW_TOKENS) - MAX_NEW_TOKENS
-    longest = min(int(data.manifest["max_length"]), room)
-    if longest < 1:
-        raise RunError(
-            f"model {parts.inputs.model.id} reads {parts.inputs.model.max_length} tokens: no room for a prompt before the "
-            f"{MAX_NEW_TOKENS} tokens of an answer; use another model"
-        )
+    longest, new = int(data.manifest["max_length"]), MAX_NEW_TOKENS
+    if parts.inputs.model.max_length is not None:
+        new = min(new, parts.inputs.model.max_length // 2)
+        longest = min(longest, parts.inputs.model.max_length - new)
     first: dict[str, int] = {}
     for row in rows:
         first.setdefault(data.groups[row], int(row))
@@ -50,12 +48,12 @@ def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_l
     texts: list[tuple[str, str]] = []
     start = 0
     while start < len(mine):
-        widest = min(longest, int(data.prompt_lengths(mine[start : start + size]).max())) + MAX_NEW_TOKENS
+        widest = min(longest, int(data.prompt_lengths(mine[start : start + size]).max())) + new
         chosen = mine[start : start + max(1, min(size, DECODE_TOKENS // widest))]
         start += len(chosen)
         batch = to_device(data.prompts(chosen, longest), accelerator)
         with accelerator.autocast():
-            ids = parts.backbone.generate(parts.model, batch, MAX_NEW_TOKENS, eos, stop)
+            ids = parts.backbone.generate(parts.model, batch, new, eos, stop)
         texts += [(data.groups[row], line(tokenizer, out, eos)) for row, out in zip(chosen, ids.tolist(), strict=True)]
     if accelerator.num_processes > 1:
         texts = gather_object(texts)

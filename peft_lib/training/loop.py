@@ -52,7 +52,7 @@ def train_epoch(run: Built, state: State, epoch: int) -> float:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss_sum = torch.zeros((), dtype=torch.float64, device=accelerator.device)
     run.model.train()
-    for part, batch in zip(*micro_batches(run, order, epoch), strict=True):
+    for part, batch in micro_batches(run, order, epoch):
         if part.first:
             set_lr(optimizer, lr_factor(spec, state.progress.step, run.total_steps))
         loss_sum += backward(run, part, batch)

@@ -1,6 +1,7 @@
 """An epoch cut into effective batches, and these over processes and micro-batches."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,21 @@ class MicroBatch:
     counts: bool
 
 
-def micro_batches(run: Built, order: np.ndarray, epoch: int) -> tuple[list[MicroBatch], Iterator[dict[str, Tensor]]]:
-    """This process's share of an epoch, and its batches, made while training goes on (images, by worker threads).
+def micro_batches(run: Built, order: np.ndarray, epoch: int) -> Iterator[tuple[MicroBatch, dict[str, Tensor]]]:
+    """This process's share of an epoch; images are made by worker threads while training goes on."""
+    asked: deque[MicroBatch] = deque()
+
+    def requests() -> Iterator[tuple[np.ndarray, Sequence[Plan] | None]]:
+        for part in cut(run, order, epoch):
+            asked.append(part)
+            yield part.rows, part.plans
+
+    for batch in run.items.data.stream(requests()):
+        yield asked.popleft(), batch
+
+
+def cut(run: Built, order: np.ndarray, epoch: int) -> Iterator[MicroBatch]:
+    """Cuts the rows of an epoch.
 
     Each process takes every n-th row of an effective batch, and all take the same number of micro-batches: DDP waits for a
     backward pass of each. It averages gradients over processes, hence the factor `world`; the mean is over items, or target
@@ -36,7 +50,6 @@ def micro_batches(run: Built, order: np.ndarray, epoch: int) -> tuple[list[Micro
     """
     request, items = run.request, run.items
     world, index = request.accelerator.num_processes, request.accelerator.process_index
-    parts: list[MicroBatch] = []
     for start in range(0, len(order), request.spec.batch_size):
         batch = order[start : start + request.spec.batch_size]
         plans = run.augmentation.plans(epoch, batch)
@@ -50,5 +63,4 @@ def micro_batches(run: Built, order: np.ndarray, epoch: int) -> tuple[list[Micro
             if not counts:  # the others have one more: a row without weight takes part in their backward pass
                 chosen = np.zeros(1, dtype=np.int64)
             mixed = None if plans is None else [plans[place] for place in chosen]
-            parts.append(MicroBatch(batch[chosen], mixed, factor * counts, first == 0, first + size >= most, counts))
-    return parts, items.data.stream((part.rows, part.plans) for part in parts)
+            yield MicroBatch(batch[chosen], mixed, factor * counts, first == 0, first + size >= most, counts)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from peft_lib.data.augment import Augmentation, AugmentationError, Look, apply, cut_box, rand_augment_of
-from peft_lib.data.images import image_columns
+from peft_lib.data.image_input import image_columns
 from peft_lib.data.pixels import Pixels
 from peft_lib.seeds import derive_seed
 from tests.runs import spec_of

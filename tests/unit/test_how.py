@@ -60,9 +60,10 @@ def test_null_takes_a_recommendation_back(tmp_path: Path) -> None:
 
 
 def test_how_is_in_no_run_id_and_no_fingerprint(tmp_path: Path) -> None:
-    plain = plan(tmp_path, {})
+    precision = put("precision: bf16")["study.yaml"]
+    plain = plan(tmp_path, {"study.yaml": precision})
     extra = "micro_batch: 2\nprocesses: 2\nstorage: bf16\ngradient_checkpointing: true\nkeep: none\nexecution: dense\n"
-    other = plan(tmp_path, study("device: cpu\n", extra))
+    other = plan(tmp_path, {"study.yaml": [*precision, ("device: cpu\n", extra)]})
     assert other.runs.keys() == plain.runs.keys()
     assert other.how(next(iter(other.runs))) == How(
         processes=2, micro_batch=2, execution="dense", keep="none", storage="bf16", gradient_checkpointing=True

@@ -14,13 +14,17 @@ import torch
 from PIL import Image
 
 from peft_lib.data import cifar10, digits, mnist5k, officehome
-from peft_lib.data.images import ImageError, encoded_table, image_columns, image_pixels, image_table
+from peft_lib.data.batches import load_prepared
+from peft_lib.data.image_input import image_columns
+from peft_lib.data.images import ImageError, encoded_table, image_pixels, image_table
 from peft_lib.data.pixels import Pixels
+from peft_lib.data.prepare import PrepareError, prepare
 from peft_lib.study.catalogs import ModelEntry
-from peft_lib.study.loading import load_models
+from peft_lib.study.loading import load_datasets, load_models
 from tests.conftest import mirror_folder
 
 ROOT = Path(__file__).resolve().parents[2]
+DATASETS = load_datasets(ROOT / "config" / "datasets.yaml")
 GREY = load_models(ROOT / "config" / "models.yaml")["vit_digits"]
 COLOUR = GREY.model_copy(update={"architecture": {**GREY.architecture, "in_chans": 3}})
 FETCHED = COLOUR.model_copy(update={"pretrain": None, "source": "hub:google/vit-base-patch16-224"})
@@ -306,40 +310,43 @@ def test_a_damaged_cifar10_file_is_named():
 
 @pytest.mark.mirror
 def test_the_real_cifar10_fits_its_promises(tmp_path):
+    """Prepared at 224 as a user prepares it: under 200 MB, nothing of it in memory, and the files' own pictures resized."""
     folder = mirror_folder()
     assert folder is not None
-    tables = {
-        name: pq.read_table(folder / f"datasets/uoft-cs__cifar10/plain_text/{name}.parquet")
-        for name in ("train", "test")
-    }
-    rows = cifar10.rows({}, Stand(tables))
-    parts = cifar10.split(rows["split"].to_pylist(), rows["label"].to_numpy(), 12)
-    assert {name: len(found) for name, found in parts.items()} == {"train": 47500, "validation": 2500, "test": 10000}
-    assert set(np.bincount(rows["label"].to_numpy()[parts["validation"]])) == {250}
-    table, facts = image_columns(rows, 224, COLOUR, None)
-    before = pa.total_allocated_bytes()
-    mapped = write_arrow(table, tmp_path / "data.arrow")
+    prepare(DATASETS["cifar10_jpeg"], COLOUR, None, 224, tmp_path, None, folder)
     assert (tmp_path / "data.arrow").stat().st_size < 200e6
+    before = pa.total_allocated_bytes()
+    data = load_prepared(tmp_path)
+    parts = data.splits(12, cifar10)
+    assert {name: len(found) for name, found in parts.items()} == {"train": 47500, "validation": 2500, "test": 10000}
+    assert set(np.bincount(data.y[parts["validation"]])) == {250} and set(np.bincount(data.y[parts["test"]])) == {1000}
     some = np.random.default_rng(0).permutation(60_000)[:40]
-    batch = Pixels(facts, mapped).batch(some)
-    bytes_of = [image["bytes"] for image in pa.concat_tables(list(tables.values()))["img"].take(some).to_pylist()]
-    images = [Image.open(io.BytesIO(file)) for file in bytes_of]
+    batch = data.collate(some)["pixel_values"]
+    assert pa.total_allocated_bytes() - before < 10e6  # ids, classes and marks
+    tables = [
+        pq.read_table(folder / f"datasets/uoft-cs__cifar10/plain_text/{name}.parquet") for name in ("train", "test")
+    ]
+    files = [image["bytes"] for image in pa.concat_tables(tables)["img"].take(some).to_pylist()]
+    images = [Image.open(io.BytesIO(file)) for file in files]
     assert torch.equal(batch, resized_before(images, 224, [0.5] * 3, [0.5] * 3))
-    assert pa.total_allocated_bytes() == before
 
 
 @pytest.mark.mirror
-def test_the_real_cifar10_subset_starts_with_the_well_known_ten():
+def test_the_real_cifar10_subset_starts_with_the_well_known_ten(tmp_path):
     folder = mirror_folder()
     assert folder is not None
-    source = Stand({"train": pq.read_table(folder / "datasets/uoft-cs__cifar10/lossless/train.parquet")})
-    rows = cifar10.rows({"test_from_train": True}, source)
-    first = [cifar10.LABELS[label] for label in rows["label"].to_pylist()[:10]]
-    assert first == ["frog", "truck", "truck", "deer", "automobile", "automobile", "bird", "horse", "ship", "cat"]
-    parts = cifar10.split(rows["split"].to_pylist(), rows["label"].to_numpy(), 12)
+    prepare(DATASETS["cifar10_4k"], COLOUR, None, 32, tmp_path, None, folder)
+    data = load_prepared(tmp_path)
+    first = [data.labels[label] for label in data.y[:10]]
+    assert " ".join(first) == "frog truck truck deer automobile automobile bird horse ship cat"
+    parts = data.splits(12, cifar10)
     assert {name: len(found) for name, found in parts.items()} == {"train": 2800, "validation": 600, "test": 600}
-    names = json.loads(source.tables["train"].schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    table = pq.read_table(folder / "datasets/uoft-cs__cifar10/lossless/train.parquet")
+    names = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
     assert tuple(names) == cifar10.LABELS
+    exact = np.asarray(Image.open(io.BytesIO(table["img"][7].as_py()["bytes"])))
+    batch = data.collate([7])["pixel_values"][0].permute(1, 2, 0).numpy()
+    assert np.array_equal(np.rint((batch + 1) * 127.5), exact)
 
 
 # ------------------------------------------------------------------------------------------------ OfficeHome
@@ -376,6 +383,21 @@ def test_officehome_is_the_tree_that_it_reads(tree):
     assert torch.equal(
         Pixels(facts, prepared, keep_bytes=0).batch(range(520)), resized_before(images, 16, [0.5] * 3, [0.5] * 3)
     )
+
+
+def test_officehome_is_prepared_from_a_folder(tree, tmp_path):
+    sizes = {"train": 364, "validation": 78, "test": 78}
+    entry = DATASETS["officehome"].model_copy(update={"source": f"folder:{tree}", "sizes": sizes})
+    prepare(entry, COLOUR, None, 16, tmp_path / "out", None)
+    data = load_prepared(tmp_path / "out")
+    assert len(data) == 520 and data.labels == list(officehome.LABELS)
+    assert {name: len(rows) for name, rows in data.splits(12, officehome).items()} == sizes
+    with pytest.raises(
+        PrepareError, match=r"the catalog says sizes .*'train': 10911.* its loader gives .*'train': 364"
+    ):
+        prepare(entry.model_copy(update={"sizes": DATASETS["officehome"].sizes}), COLOUR, None, 16, tmp_path, None)
+    with pytest.raises(PrepareError, match="OfficeHome; put the data there"):
+        prepare(DATASETS["officehome"], COLOUR, None, 16, tmp_path, None)
 
 
 def test_officehome_of_the_published_size_is_cut_as_published():

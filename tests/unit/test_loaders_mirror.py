@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.loaders import get_loader, labels_of, rendered
-from peft_lib.data.sources import SourceError, parse, source_of
+from peft_lib.data.sources import source_of
 from peft_lib.study.loading import load_datasets
 from tests.conftest import mirror_folder
 

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from peft_lib.data import e2e
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.loaders import get_loader, labels_of, rendered
-from peft_lib.data.sources import SourceError, open_source, parse, source_of
+from peft_lib.data.sources import open_source, source_of
 from peft_lib.data.splits import BOTH, CARVED_EIGHTH, CARVED_TENTH, CUTS, HALVES, cut
 from peft_lib.data.text_rows import render_with
 from peft_lib.study.catalogs import DatasetEntry
@@ -164,17 +165,19 @@ def test_the_first_row_reads_as_written_out(tables, name) -> None:
     table, loader = tables[name], get_loader(ENTRIES[name].loader)
     identity, label, prompt, rest = FIRST[name]
     assert table["id"][0].as_py() == identity
+    kept = [column for column in ("id", "split", "label", "group") if column in table.column_names]
+    assert all(rendered(loader, table, "prompt")[column] == table[column] for column in kept)
     prompts = rendered(loader, table, "prompt").to_pylist()
     assert prompts[0]["text"] == prompt and len(prompts) == len(table)
     if label is None:
-        assert prompts[0]["target"] == rest and prompts[0].keys() == {"text", "target"}
+        assert prompts[0]["target"] == rest and prompts[0].keys() == {*kept, "text", "target"}
         with pytest.raises(ValueError, match="which encoders cannot do: use a decoder"):
             rendered(loader, table, "pair")
         return
-    assert table["label"][0].as_py() == label and prompts[0].keys() == {"text"}
+    assert table["label"][0].as_py() == label and prompts[0].keys() == {*kept, "text"}
     pair = rendered(loader, table, "pair")
-    assert pair.column_names == ["text", "text_pair"][: len(rest)]
-    assert tuple(pair.to_pylist()[0].values()) == rest
+    assert pair.column_names == [*kept, *["text", "text_pair"][: len(rest)]]
+    assert tuple(pair.to_pylist()[0].values())[len(kept) :] == rest
     with pytest.raises(ValueError, match="style 'pixels'"):
         rendered(loader, table, "pixels")
 
@@ -183,9 +186,9 @@ def test_a_loader_without_templates_joins_its_columns() -> None:
     loader = get_loader("clutrr_stories")
     table = loader.rows({"train": 18, "validation": 18, "test": 18, "seed": 0})
     pair, prompt = rendered(loader, table, "pair"), rendered(loader, table, "prompt")
-    assert pair.column_names == ["text", "text_pair"] and pair["text"] == table["text"]
+    assert pair == table and set(prompt.column_names) == set(table.column_names) - {"text_pair"}
     story, query = table["text"][3].as_py(), table["text_pair"][3].as_py()
-    assert prompt.column_names == ["text"] and prompt["text"][3].as_py() == f"{story}\n{query}"
+    assert prompt["id"] == table["id"] and prompt["text"][3].as_py() == f"{story}\n{query}"
     with pytest.raises(ValueError, match="style 'poem': texts are rendered as one of pair, prompt"):
         rendered(loader, table, "poem")
 

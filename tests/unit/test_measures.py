@@ -16,13 +16,17 @@ from tests.unit import synthetic
 KIND = pa.map_(pa.string(), pa.float64())
 
 
-def planned(folder: Path, metric: str) -> Plan:
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A table of the Matthews correlation, which the entry of one of two data sets lists."""
+    digits = {**synthetic.DATASETS["digits"], "measures": ["mcc"]}
+    monkeypatch.setattr(synthetic, "DATASETS", {**synthetic.DATASETS, "digits": digits})
     data = synthetic.study()
     data["grids"] = {
         "main": {"tasks": ["minilm_l3/clutrr_gen", "vit_digits/digits"], "methods": ["lora"], "seeds": [0, 1]}
     }
-    data["artefacts"] = [{"id": "table", "kind": "methods", "grid": "main", "title": "T", "metric": metric}]
-    return synthetic.make_plan(folder, data)
+    data["artefacts"] = [{"id": "table", "kind": "methods", "grid": "main", "title": "T", "metric": "test_mcc"}]
+    return synthetic.make_plan(tmp_path, data)
 
 
 def results(folder: Path, plan: Plan, measures: dict[str, dict[str, float]]) -> pd.DataFrame:
@@ -38,8 +42,7 @@ def results(folder: Path, plan: Plan, measures: dict[str, dict[str, float]]) -> 
     return collect(plan, folder)
 
 
-def test_a_measure_is_shown_where_it_was_measured_and_its_absence_is_said(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "test_mcc")
+def test_a_measure_is_shown_where_it_was_measured_and_its_absence_is_said(plan: Plan, tmp_path: Path) -> None:
     runs = results(tmp_path / "results", plan, {"digits": {"accuracy": 0.9, "mcc": 0.75}})
     cells = {c.dataset: c for c in build(plan, plan.study.artefacts[0], runs, tmp_path / "results")}
     there, absent = cells["digits"], cells["clutrr_gen"]
@@ -47,19 +50,17 @@ def test_a_measure_is_shown_where_it_was_measured_and_its_absence_is_said(tmp_pa
     assert (absent.value, absent.status, absent.reason) == (None, "not_available", "not measured for this data set")
 
 
-def test_a_measure_that_cannot_be_is_a_damaged_result(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "test_f1")
-    runs = results(tmp_path / "results", plan, {"digits": {"f1": 1.5}, "clutrr_gen": {"f1": 1.0}})
+def test_a_measure_that_cannot_be_is_a_damaged_result(plan: Plan, tmp_path: Path) -> None:
+    runs = results(tmp_path / "results", plan, {"digits": {"mcc": 1.5}, "clutrr_gen": {"mcc": -1.0}})
     assert set(runs[runs["dataset"] == "digits"]["status"]) == {"unreadable"}
     assert set(runs[runs["dataset"] == "clutrr_gen"]["status"]) == {"ok"}
 
 
-def test_results_of_before_have_no_measures(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "test_f1")
+def test_results_of_before_have_no_measures(plan: Plan, tmp_path: Path) -> None:
     for run_id in plan.runs:
         synthetic.write_run(tmp_path / "results", plan, run_id, fingerprint=plan.fingerprint(run_id))
     runs = collect(plan, tmp_path / "results")
-    assert set(runs["status"]) == {"ok"} and runs["test_measures.f1"].isna().all()
+    assert set(runs["status"]) == {"ok"} and runs["test_measures.mcc"].isna().all()
 
 
 @pytest.mark.parametrize("name", DATASET_METRICS)

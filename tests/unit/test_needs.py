@@ -1,13 +1,25 @@
 """What a run asks of a machine: relations that must hold, published sizes of known models, and peaks that were measured."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from transformers import (
+    DebertaV2Config,
+    DebertaV2Model,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
-from peft_lib.study.expand import plan_file
+from peft_lib.study.expand import plan_file, plan_study
 from peft_lib.study.how import How
-from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, blocks_of, needs
+from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, _activations, blocks_of, fetching, needs
 from peft_lib.study.spec import RunSpec
 from tests.runs import ROOT
 from workflow_scripts.needs import main as command
@@ -95,7 +107,7 @@ def test_each_attempt_asks_for_twice_as_much() -> None:
 
 
 def test_checkpointed_activations_are_the_inputs_of_blocks() -> None:
-    """Per token 32 blocks x 4096 x 3 bytes = 0.4 MB, and one block; without, 24 times the first."""
+    """Per token the inputs of 32 blocks, and one block's; without, 24 times the first."""
     saved = of(batch_size=64, storage="bf16").gpu_mem_mb - of(batch_size=4, storage="bf16").gpu_mem_mb
     left = (
         of(batch_size=64, storage="bf16", gradient_checkpointing=True).gpu_mem_mb
@@ -108,6 +120,68 @@ def test_blocks_are_what_the_entry_says_or_its_places_count() -> None:
     assert blocks_of(LLAMA) == 32
     assert blocks_of(LLAMA.model_copy(update={"architecture": {"num_hidden_layers": 16}})) == 16
     assert blocks_of(LLAMA.model_copy(update={"layers": 2})) == 2
+
+
+class Kept:
+    """Bytes of activations that autograd keeps inside, parameters left out."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.known = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+        self.storages: dict[int, torch.UntypedStorage] = {}
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda kept: kept)
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.known:
+            self.storages[storage.data_ptr()] = storage  # held, so that no other takes its address
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+WIDTH, HEADS, LENGTH, ITEMS = 128, 2, 256, 4
+SIZES: dict[str, Any] = {
+    "hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 4 * WIDTH, "max_position_embeddings": 514,
+}  # fmt: skip
+LLAMA_SIZES = {**SIZES, "num_key_value_heads": 1, "intermediate_size": 7 * WIDTH // 2, "use_cache": False}
+DEBERTA_SIZES = {
+    **SIZES, "type_vocab_size": 0, "position_biased_input": False, "relative_attention": True, "position_buckets": 256,
+    "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "norm_rel_ebd": "layer_norm",
+}  # fmt: skip
+BLOCKS: dict[str, Callable[[int], torch.nn.Module]] = {
+    "roberta": lambda n: RobertaModel(
+        RobertaConfig(num_hidden_layers=n, **SIZES, attention_probs_dropout_prob=0), add_pooling_layer=False
+    ),
+    "llama": lambda n: LlamaModel(LlamaConfig(num_hidden_layers=n, **LLAMA_SIZES)),
+    "gpt2": lambda n: GPT2Model(GPT2Config(n_layer=n, n_embd=WIDTH, n_head=HEADS, use_cache=False, attn_pdrop=0)),
+    "deberta": lambda n: DebertaV2Model(DebertaV2Config(num_hidden_layers=n, **DEBERTA_SIZES)),
+}
+"""Transformers of the paper's families of n blocks, with random weights. Without dropout of attention where that is fused: on
+a CPU it would not be."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("family", BLOCKS)
+def test_what_a_block_keeps_is_counted_from_above(family: str, frozen: bool, precision: str) -> None:
+    """Two more blocks keep no more than the formula says of two blocks, and not less than a third of it."""
+    counted = []
+    for blocks in (1, 3):
+        model = BLOCKS[family](blocks).train().requires_grad_(not frozen)
+        inputs = torch.randn(ITEMS, LENGTH, WIDTH, requires_grad=True)
+        kept = Kept(model)
+        with kept.hooks, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            result = model(inputs_embeds=inputs)
+        counted.append(kept.bytes)
+        del result
+    both = [
+        _activations(spec(entry_, input_size=LENGTH, batch_size=ITEMS, precision=precision), entry_, How())
+        for entry_ in (decoder(WIDTH, blocks, 10**6, WIDTH, backbone=family) for blocks in (1, 3))
+    ]
+    measured, formula = counted[1] - counted[0], both[1] - both[0]
+    assert formula / 3 < measured <= 1.02 * formula
 
 
 MEASURED_MB = {
@@ -140,3 +214,36 @@ def test_the_command_lists_the_largest_of_each_kind(capsys: pytest.CaptureFixtur
     assert [line.split()[2:5] for line in lines] == [
         [m, str(FLOOR_MB), str(FLOOR_MIN)] for m in ("fft", "lora", "c3la")
     ]
+
+
+def test_the_papers_models_as_recommended_fit_80_gb_but_for_llamas_full_fine_tuning() -> None:
+    """With the batch and length of Table 7, and what the catalog recommends of precision, storage and checkpointing."""
+    sizes = {
+        "roberta_large/mrpc": (32, 128), "deberta_v3_base/mrpc": (8, 512), "deberta_v2_xxl/mrpc": (8, 512),
+        "gpt2_small/e2e": (16, 64), "vit_base/officehome": (64, 224), "deepseek_coder/django": (8, 512),
+        "tinyllama/openbookqa": (8, 512), "llama3_8b/openbookqa": (4, 384),
+    }  # fmt: skip
+    rules = [
+        {"when": {"model": task.split("/")[0]}, "set": {"batch_size": b, "input_size": n}, "source": "paper: Table 7"}
+        for task, (b, n) in sizes.items()
+    ]
+    study = {
+        "id": "paper", "title": "T", "question": "Q", "defaults": {"lr": 1e-4, "epochs": 5}, "rules": rules,
+        "grids": {"main": {"tasks": list(sizes), "methods": ["fft", "lora", "cla"], "seeds": [0]}},
+    }  # fmt: skip
+    plan = plan_study(study, ROOT)
+    for run_id, one in plan.runs.items():
+        model, data = plan.models[one.model.id], plan.datasets[one.dataset.id]
+        asked = needs(one, model, data, plan.how(run_id), cuda=True)
+        assert (asked.gpu_mem_mb < 80 * GB) == ((model.id, one.method) != ("llama3_8b", "fft")), (model.id, one.method)
+        assert one.precision == ("fp32" if model.id.startswith("deberta") else "bf16")
+        assert plan.how(run_id).gradient_checkpointing == (model.id in ("tinyllama", "llama3_8b"))
+        assert one.flip == (data.modality == "image")
+
+
+def test_fetching_asks_for_time_by_size_and_for_memory_where_weights_are_converted() -> None:
+    assert fetching(LLAMA) == (2000, 101)  # 30 GB at 5 MB/s
+    small = LLAMA.model_copy(update={"parameters": 10**6})
+    assert fetching(small) == (2000, 30) and fetching(small, attempt=2) == (4000, 60)
+    converted = LLAMA.model_copy(update={"parameters": 1_564_549_632, "convert": "pytorch_model.bin"})
+    assert 2 * 1.5 * 4 * GB < fetching(converted)[0] < 2 * 1.7 * 4 * GB + 2000

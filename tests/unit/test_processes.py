@@ -74,7 +74,7 @@ backward, steps = loop.backward, [0]
 
 def full(*given):
     steps[0] += 1
-    if rank == where and steps[0] == 9:
+    if rank == where and steps[0] == 7:  # of four an epoch
         raise MemoryError("no room here")
     return backward(*given)
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from peft_lib.data import clutrr, folio, logiqa, mrpc, openbookqa
+from peft_lib.data.addresses import SourceError, parse
 from peft_lib.data.lock import locked_split
 from peft_lib.data.mirror import full_splits
-from peft_lib.data.sources import SourceError, open_source, parse, source_of
+from peft_lib.data.sources import open_source, source_of
 from peft_lib.study.loading import load_datasets, lock_file, read_locks
 from peft_lib.study.problems import StudyError
 from tests.unit.tiny_mirror import COMMIT, TABLES, locked, write_hub_cache, write_mirror
@@ -153,8 +154,11 @@ def test_the_hubs_rows_and_the_mirrors_are_the_same_split(tmp_path, mirror, monk
     """Through the cache that huggingface_hub leaves; types of columns and files differ, the content does not."""
     columns = TABLES["nyu-mll__glue/mrpc"][1]["train"]
     lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
-    readme = "---\nconfigs:\n- config_name: mrpc\n  data_files:\n  - split: train\n    path: mrpc/train.jsonl\n---\n"
-    files = {"README.md": readme, "mrpc/train.jsonl": "\n".join(lines)}
+    readme = "---\nconfigs:\n"
+    for config in ("ax", "mrpc"):  # only the files of the one asked for are downloaded
+        readme += f"- config_name: {config}\n  data_files:\n  - split: train\n    path: {config}/train-*\n"
+    readme += "---\n"
+    files = {"README.md": readme, "mrpc/train-00000-of-00001.jsonl": "\n".join(lines)}
     cache = write_hub_cache(tmp_path / "cache", "nyu-mll/glue", files)
     source = open_source(MRPC, cache=cache, columns=mrpc.COLUMNS)
     table = source.split("train")
@@ -168,6 +172,19 @@ def test_the_hubs_rows_and_the_mirrors_are_the_same_split(tmp_path, mirror, monk
         open_source(f"hub:nyu-mll/glue@{COMMIT[::-1]}#mrpc", cache=cache).split("train")
     with pytest.raises(SourceError, match="split 'validation' of hub:nyu-mll/glue#mrpc cannot be read"):
         source.split("validation")
+
+
+def test_a_repository_without_configurations_is_read_by_its_card_or_by_its_names(tmp_path) -> None:
+    rows = {split: json.dumps({"nl": f"say {split}", "code": split}) for split in ("train", "validation", "test")}
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: first.json\n---\n"
+    by_card = write_hub_cache(tmp_path / "a", "AhmedSSoliman/DJANGO", {"README.md": card, "first.json": rows["train"]})
+    files = {f"data/{split}.json": row for split, row in rows.items()} | {"README.md": "Django"}
+    by_name = write_hub_cache(tmp_path / "b", "AhmedSSoliman/DJANGO", files)
+    for cache in (by_card, by_name):
+        table = open_source("hub:AhmedSSoliman/DJANGO", cache=cache, columns=("code", "nl")).split("train")
+        assert table.to_pylist() == [{"code": "train", "nl": "say train"}]
+    with pytest.raises(SourceError, match=r"has no folder main: name the files in the loader \(HUB_FILES\)"):
+        open_source("hub:AhmedSSoliman/DJANGO#main", cache=by_name).split("train")
 
 
 def test_files_named_by_a_loader_are_read_as_what_they_are(tmp_path) -> None:
@@ -328,6 +345,18 @@ def test_the_lock_file_is_written_kept_and_only_replaced_on_demand(tmp_path, mir
     assert new["openbookqa"].lock == entries["openbookqa"].lock
     with pytest.raises(SourceError, match=r"no data set 'mrcp' in .*Did you mean: mrpc"):
         run_lock(monkeypatch, *arguments, "--dataset", "mrcp")
+
+
+def test_from_the_hub_what_only_a_mirror_has_stays_as_it_was(tmp_path, mirror, monkeypatch) -> None:
+    catalog = tmp_path / "data.yaml"
+    catalog.write_text(CATALOG.replace("hub:allenai/openbookqa#main", "mirror:allenai/openbookqa#main").split("\nmrpc")[0]
+                       + "\nopenbookqa" + CATALOG.split("\nopenbookqa")[1].replace("hub:", "mirror:"))  # fmt: skip
+    arguments = ["--catalog", str(catalog)]
+    run_lock(monkeypatch, *arguments, "--mirror", str(mirror))
+    before = lock_file(catalog).read_bytes()
+    assert run_lock(monkeypatch, *arguments) == 0
+    assert lock_file(catalog).read_bytes() == before
+    assert run_lock(monkeypatch, *arguments, "--dataset", "openbookqa") == 1
 
 
 def test_the_hub_fills_in_the_commit_and_keeps_the_content(tmp_path, mirror, entries) -> None:

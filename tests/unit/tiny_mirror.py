@@ -9,7 +9,6 @@ from pathlib import Path
 
 import datasets
 
-from peft_lib.data.loaders import get_loader
 from peft_lib.files import sha256_file
 from peft_lib.study.catalogs import DatasetEntry
 from workflow_scripts.lock_datasets import lock_of
@@ -144,12 +143,6 @@ def locked(entry: DatasetEntry, mirror: Path) -> DatasetEntry:
     lock, problems = lock_of(entry.locked(None), mirror, False, mirror)
     assert not problems, problems
     return entry.locked(lock)
-
-
-def sizes_of(entry: DatasetEntry, table) -> dict[str, int]:
-    loader = get_loader(entry.loader)
-    labels = table["label"].to_numpy() if "label" in table.column_names else None
-    return {name: len(rows) for name, rows in loader.split(table["split"].to_pylist(), labels, 0).items()}
 
 
 def write_hub_cache(cache: Path, repository: str, files: Mapping[str, str], branch: str = "main") -> Path:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from peft_lib.data.tables import read_mapped
 from tests.workflow.repository import copy_repository, planned, planned_methods, snakemake, snakemake_process
 from workflow_scripts.errors import run
 from workflow_scripts.record_study import dumps
@@ -109,12 +110,27 @@ def test_formatting_and_touching_rerun_nothing(done: Path, restore) -> None:
     assert planned(done) == {}
 
 
-HOW = {"device": "auto", "processes": 2, "micro_batch": 8, "deterministic": False, "keep": "both", "execution": "dense"}
+HOW = {
+    "device": "auto", "processes": 2, "micro_batch": 8, "deterministic": False, "keep": "both", "execution": "dense",
+    "storage": "bf16", "gradient_checkpointing": True,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", [{name: value} for name, value in HOW.items()] + [HOW])
 def test_how_runs_are_executed_reruns_no_run(done: Path, changes: dict) -> None:
     assert planned(done, study=study_with(done, "how", changes)) == SHOWN
+
+
+def test_how_some_runs_are_executed_reruns_no_run(done: Path) -> None:
+    rules = [
+        {"when": {"method": "fft"}, "set": {"lr": 1e-3}, "source": "test"},
+        {"when": {"method": "lora"}, "how": {"micro_batch": 8, "processes": 2}, "source": "test"},
+    ]
+    assert planned(done, study=study_with(done, "how", {"rules": rules})) == SHOWN
+
+
+def test_where_files_come_from_reruns_nothing(done: Path) -> None:
+    assert planned(done, study=study_with(done, "assets", {"assets": {"mirror": "."}})) == {}
 
 
 def test_threads_are_part_of_the_numbers(done: Path) -> None:
@@ -265,7 +281,7 @@ def test_the_workflow_runs_from_elsewhere_unactivated(done: Path, tmp_path: Path
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     made = folder / "resources/prepared/digits/vit_tiny_test-16/data.arrow"
-    assert pq.read_table(made).equals(pq.read_table(done / made.relative_to(folder)))
+    assert read_mapped(made).equals(read_mapped(done / made.relative_to(folder)))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ from peft_lib.results.cells import Cell
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
     "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count",
-    "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "options",
+    "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "flip", "rand_augment", "mixup",
+    "cutmix", "label_smoothing", "options",
 )  # fmt: skip
+UNLESS_USED = ("flip", "rand_augment", "mixup", "cutmix", "label_smoothing")
+"""Left out where they are off: they are of some tasks only."""
 SOURCES = {"defaults": "the study's defaults", "grid": "the grid", "varied": "varied by a grid"}
 
 
@@ -34,7 +37,7 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
     sources: dict[str, dict[str, None]] = {}
     for group in users:
         value = getattr(context.spec(group), setting)
-        if value is None or value == {}:
+        if value is None or value == {} or (setting in UNLESS_USED and not value):
             continue
         source = context.plan.provenance[group.run_ids[0]].get(setting, "default of the code")
         source = SOURCES.get(source, source)
