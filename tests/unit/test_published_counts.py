@@ -158,6 +158,14 @@ def test_an_accident_is_one_and_the_intended_value_stands_beside_it(name: str):
     assert explained or name != "table_6.csv"
 
 
+def test_a_corrected_catalog_remakes_the_tables():
+    """No run names the entries, so the plan has to tell Snakemake of all of them."""
+    plan = plan_file(ROOT / "config" / "paper_counts.yaml", ROOT)
+    before = plan.shown_facts()
+    plan.models["llama3_8b"] = plan.models["llama3_8b"].model_copy(update={"lm_head": 1})
+    assert plan.shown_facts() != before
+
+
 def test_the_accidents_are_those_of_the_documentation():
     """As numbers: what is printed, and what was meant (PROTOCOL 1.7, 1.8 and section 12)."""
 
