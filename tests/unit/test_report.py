@@ -488,3 +488,21 @@ def test_browser_shows_the_page_without_complaints(scenes, tmp_path: Path, width
     assert done.returncode == 0, done.stderr
     assert ":CONSOLE" not in done.stderr
     assert picture.stat().st_size > 20_000
+
+
+def test_what_is_not_as_published_is_said_below_what_it_concerns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the page and in LaTeX: under the results of that data set, and not under settings, counts or other data sets."""
+    fixed_fingerprint(monkeypatch)
+    monkeypatch.setitem(synthetic.DATASETS["clutrr_gen"], "carve_out", "Test is 50 % of <validation> & no more.")
+    folder = make(tmp_path, few(synthetic.study()))
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    said = {
+        re.search(r'id="artefact-([^"]*)"', part)[1]  # type: ignore[index]
+        for part in re.split(r"(?=<section)", page)
+        if "CLUTRR (generated): Test is 50 % of &lt;validation&gt; &amp; no more." in part
+    }
+    assert {"performance", "generalization", "curves", "cost"} <= said
+    assert not said & {"ablation", "parameters", "hyperparameters", "efficiency"}  # the ablation is of digits
+    assert r"50 \%" in (folder / "tables" / "performance.tex").read_text(encoding="utf-8")
