@@ -90,6 +90,7 @@ class Plan:
     def _catalog_facts(self, model: str, dataset: str, targets: str | None) -> dict[str, Any]:
         """What the catalogs say that decides a run's numbers and is in no spec: places, head, task, metric, by value."""
         entry, data = self.models[model], self.datasets[dataset]
+        decoding = {"max_length": entry.max_length} if data.task == "generation" else {}  # bounds prompts and answers
         shapes = entry.targets.get(targets, ()) if targets else ()
         return {
             "targets": [shape.model_dump(mode="json") for shape in shapes],
@@ -98,6 +99,7 @@ class Plan:
             "head": [entry.hidden, entry.head_parameters, entry.head_bias, data.outputs],
             "task": data.task,
             "metric": [data.metric, DATASET_METRICS[data.metric].direction, list(data.measures)],
+            **decoding,
         }
 
     def shown_facts(self) -> str:

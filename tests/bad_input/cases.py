@@ -340,6 +340,7 @@ CASES = {
     "no chain number": Case(study("  chain_period: 1\n", ""), "grids.main", 26, ("exactly one",)),
     "no rate": Case(study("  lr: 1e-2\n", ""), "defaults.lr", 8, ("lr is not set", "set lr under defaults, a rule or grids.main.set")),
     "a long input": Case(study("set: {input_size: 64}", "set: {input_size: 512}"), "rules[1].set.input_size", 21, ("at most 128",)),
+    "a text of few tokens": Case(study("set: {input_size: 64}", "set: {input_size: 7}"), "rules[1].set.input_size", 21, ("at least 8",)),
     "an image of another size": Case(study("set: {input_size: 16}", "set: {input_size: 32}"), "rules[2].set.input_size", 24, ("images of 16",)),
     "a batch beyond the data": Case(study("batch_size: 8", "batch_size: 1000"), "defaults.batch_size", 13, ("stories (180)",)),
     "a limit beyond the data": Case(put("train_limit: 5000"), "defaults.train_limit", 16, ("1257", "180")),
