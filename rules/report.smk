@@ -19,6 +19,7 @@ rule report:
         fingerprint=tree_hash(
             "peft_lib/report",
             "peft_lib/study/quantities.py",
+            "peft_lib/study/counts.py",
             "reports/templates",
             "reports/reference",
             extra=[PLAN.shown_facts()],

@@ -37,6 +37,7 @@ rule tables:
         fingerprint=tree_hash(
             "peft_lib/results",
             "peft_lib/study/quantities.py",
+            "peft_lib/study/counts.py",
             "reports/reference",
             extra=[PLAN.shown_facts()],
         ),

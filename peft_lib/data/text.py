@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from peft_lib.files import sha256_file
 
+MOST_CUT = 0.5
+"""Share of the targets that may lose tokens (and EOS): more is a length that was not meant."""
+
 
 class TextError(ValueError):
     """Texts, a tokenizer and a length that do not fit together."""
@@ -24,7 +27,8 @@ def text_columns(rows: pa.Table, style: str, task: str, max_length: int, assets_
     or more, which lose their last ones (and EOS); target_start is the prompt's length. A run leaves out a prompt's first
     tokens where the whole is longer.
 
-    Raises TextError for a folder without tokenizer, pad or EOS token, a text without a token, or pairs that are to be generated.
+    Raises TextError for a folder without tokenizer, pad or EOS token, a text without a token, pairs that are to be generated, or
+    a length that cuts most targets.
     """
     from tokenizers import Tokenizer  # here: images need no tokenizer
 
@@ -72,10 +76,17 @@ def _generation(rows: pa.Table, tokenizer: Any, max_length: int, eos: int) -> tu
     # one token of the prompt has to stay: it predicts the first target token
     targets = [[*ids, eos][: max_length - 1] for ids in answers]
     ids = [prompt + target for prompt, target in zip(prompts, targets, strict=True)]
+    cut = _share(answers, lambda answer: len(answer) + 1 > max_length - 1)
+    if cut > MOST_CUT:
+        whole = int(np.quantile([len(p) + len(a) + 1 for p, a in zip(prompts, answers, strict=True)], 0.99))
+        raise TextError(
+            f"{cut:.0%} of the texts to be written have more than {max_length - 2} tokens, so at input_size {max_length} few "
+            f"would be learnt to their end: at most {MOST_CUT:.0%} may be cut; 99% of the items fit whole into {whole} tokens"
+        )
     facts = {
         "eos_token_id": eos,
         "fraction_truncated": _share(ids, lambda whole: len(whole) > max_length),
-        "fraction_target_truncated": _share(answers, lambda answer: len(answer) + 1 > max_length - 1),
+        "fraction_target_truncated": cut,
     }
     starts = pa.array([len(prompt) for prompt in prompts], pa.int32())
     return {"input_ids": _lists(ids, pa.int32()), "target_start": starts}, facts

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from peft_lib.files import atomic_path, write_text
 from peft_lib.report import facts, latex_tables, table_files
+from peft_lib.report.data_sets import data_sets
 from peft_lib.report.figures import Picture, draw
 from peft_lib.report.findings import findings, power_note
 from peft_lib.report.latex_text import latex_environment
@@ -59,7 +60,7 @@ class Section:
     @property
     def switches(self) -> list[tuple[str, str]]:
         """Lines that a reader may hide or show."""
-        if self.artefact.kind in ("heatmap", "hyperparameters", "parameters"):
+        if self.artefact.kind in ("heatmap", "hyperparameters", "parameters", "counts"):
             return []
         kinds = {k for t in self.rendered.tables for k in t.line_kinds}
         return [(kind, line.switch) for kind, line in LINES.items() if kind in kinds and line.switch]
@@ -104,10 +105,10 @@ def _write_html(
         "power": power_note(cells),
         # The picture of what is bought for what comes first, whatever its place in the study.
         "sections": leading + [s for s in sections if s not in leading],
-        "any_published": any(c.published is not None for part in cells.values() for c in part),
+        "any_published": any(c.published is not None and c.kind != "counts" for part in cells.values() for c in part),
         "runs_sentence": _runs_sentence(counted, len(runs)), "parameters_sentence": _parameters_sentence(right, wrong),
         "parameters_wrong": wrong, "twins": facts.twins(plan, runs), "environment": facts.environment(runs),
-        "runs": run_details(plan, runs),
+        "runs": run_details(plan, runs), "data_sets": data_sets(plan),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
     write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
@@ -120,6 +121,8 @@ def summary(plan: Plan, runs: pd.DataFrame) -> str:
     specs = plan.runs.values()
     methods = len({s.method for s in specs})
     tasks = len({(s.model.id, s.dataset.id) for s in specs})
+    if not specs:
+        return "no run: all its values are by formula"
     seeds = sorted({len(grid.seeds) for grid in plan.study.grids.values()})
     parts = [_count(methods, "method"), _count(tasks, "task"), _count(seeds[-1], "seed"), _count(len(runs), "run")]
     parts[2] = parts[2] if len(seeds) == 1 else f"up to {parts[2]}"
@@ -134,6 +137,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _runs_sentence(counted: dict[str, int], total: int) -> str:
+    if not total:
+        return "The study plans no run: its tables are by formula, from the catalogs and the paper's printed numbers."
     bad = ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in counted.items() if k != "ok")
     good = f"{counted['ok']} of {_count(total, 'planned run')} finished well and with the present code and data"
     return f"{good}; {bad}." if bad else f"{good}."
@@ -153,7 +158,7 @@ def _write_latex(plan: Plan, runs: pd.DataFrame, sections: list[Section], out: P
     for section in sections:
         if section.file:
             write_text(out / "tables" / f"{section.artefact.id}.tex", template.render(_table_values(plan, section)))
-    values = {"study": plan.study, "sections": sections, "facts": summary(plan, runs)}
+    values = {"study": plan.study, "sections": sections, "facts": summary(plan, runs), "data_sets": data_sets(plan)}
     write_text(out / "appendix.tex", env.get_template("appendix.tex.j2").render(values))
 
 

@@ -14,7 +14,7 @@ from peft_lib.study.schema import Artefact, Study
 
 
 def record(cell: Cell) -> dict[str, Any]:
-    """A cell without its nulls, empty texts and lists, and False; floats to 9 digits, more than any of them deserves."""
+    """A cell without its nulls, empty texts and lists, and False; fractions to 9 digits, more than any of them deserves."""
     fields = {k: v for k, v in asdict(cell).items() if v is not None and v is not False and v not in ((), "")}
     return {k: _rounded(v) for k, v in fields.items()}
 
@@ -22,7 +22,9 @@ def record(cell: Cell) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(v) for v in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value
+    if isinstance(value, float) and not value.is_integer():
+        return float(f"{value:.9g}")
+    return value
 
 
 def descriptions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from peft_lib.methods.registry import get_method
+from peft_lib.report import count_tables
 from peft_lib.report.entries import entry
 from peft_lib.report.markup import plain_name
 from peft_lib.report.view import EMPTY, Entry, Footnotes, Label, Row, Table
@@ -43,19 +44,11 @@ def render(artefact: Artefact, cells: list[Cell], plan: Plan) -> Rendered:
     notes = Footnotes()
     maker: dict[str, Callable[..., list[Table]]] = {
         "methods": by_method, "efficiency": by_method, "parameters": by_method, "hyperparameters": settings,
-        "heatmap": heat,
+        "heatmap": heat, "counts": count_tables.counted,
     }  # fmt: skip
     make = maker.get(artefact.kind)
     tables = tuple(make(artefact, cells, plan, notes)) if make and cells else ()
-    return Rendered(tables, notes.items, [*remarks(artefact, cells, tables), *carve_outs(artefact, cells, plan)])
-
-
-def carve_outs(artefact: Artefact, cells: list[Cell], plan: Plan) -> list[str]:
-    """How the splits of the data sets shown differ from the published ones: their values compare with others' accordingly."""
-    if artefact.kind not in ("methods", "heatmap", "cost", "curves"):
-        return []
-    entries = [plan.datasets[name] for name in dict.fromkeys(c.dataset for c in cells)]
-    return [f"{entry.name}: {entry.carve_out}" for entry in entries if entry.carve_out]
+    return Rendered(tables, notes.items, remarks(artefact, cells, tables))
 
 
 def family_name(family: str) -> str:
@@ -183,6 +176,8 @@ def _place_not_given(cells: list[Cell], highlight: int) -> bool:
 
 def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) -> list[str]:
     """What a reader has to know of this table, from its data."""
+    if artefact.kind == "counts":
+        return count_tables.remarks(cells)
     said = []
     if artefact.kind in ("methods", "efficiency") and artefact.highlight:
         nearest = " (nearest to zero, as the paper marks gaps)" if any(c.direction == "none" for c in cells) else ""

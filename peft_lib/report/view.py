@@ -28,6 +28,7 @@ LINES = {
     "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
     "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
     "difference": Line("diff."),
+    "intended": Line("intended"),
 }  # fmt: skip
 """In the order in which they stand."""
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from peft_lib.files import atomic_path
 
-CELLS_VERSION = 2
+CELLS_VERSION = 3
 TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
@@ -40,6 +40,7 @@ class Cell:
     values: tuple[float, ...] = ()
     ratio: float | None = None
     expected: float | None = None
+    intended: float | None = None
     text: str | None = None
     source: str | None = None
     published: float | None = None
@@ -102,11 +103,12 @@ _DESCRIPTIONS = {
     "values": "the single runs' values that the value is the mean of, in the order of run_ids",
     "ratio": "value divided by the reference method's (efficiency)",
     "expected": "value by formula (trainable parameters)",
+    "intended": "counts: the value of our own reading, where the printed count needs another one",
     "text": "what is shown where a cell is no number (hyper-parameters)",
-    "source": "where a setting comes from: defaults, grid, varied, or a rule's source",
+    "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
-    "published_text": "the paper's setting, as printed",
-    "difference": "value (efficiency: ratio) minus published",
+    "published_text": "the paper's setting or count, as printed",
+    "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",
@@ -125,7 +127,7 @@ _TYPES = {
     "values": pa.list_(NUMBER),
     "tied": TRUTH,
 } | dict.fromkeys(
-    ("value", "sd", "low", "high", "ratio", "expected", "published", "difference", "change_vs_best"), NUMBER
+    ("value", "sd", "low", "high", "ratio", "expected", "intended", "published", "difference", "change_vs_best"), NUMBER
 )
 CELLS = pa.schema(
     [pa.field(f.name, _TYPES.get(f.name, TEXT), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],

@@ -17,6 +17,8 @@ REQUIRED = tuple(
     if info.is_required() and name in ("lr", "epochs", "batch_size", "input_size")
 )
 HIGH_LR = 1.0
+SHORTEST_TEXT = 8
+"""Tokens: what data/prepare.py takes at least."""
 
 
 def check_run(
@@ -69,15 +71,14 @@ def check_run(
                 refuse("rank", rule, f"use at most {largest}, or give these methods a rank of their own", value=rank)
     if method.chains:
         _chain(settings, refuse)
-    if model.modality == "text" and s["input_size"] < 3:
-        refuse(
-            "input_size", "a text needs room for a word between its first and last token", "use at least 3", model.id
-        )
+    if model.modality == "text" and s["input_size"] < SHORTEST_TEXT:
+        rule = f"{SHORTEST_TEXT} tokens are the least that texts are prepared for"
+        refuse("input_size", rule, f"use at least {SHORTEST_TEXT}", model.id)
     if model.max_length is not None and s["input_size"] > model.max_length:
         rule = f"{model.id} reads at most {model.max_length} tokens"
         refuse("input_size", rule, f"use at most {model.max_length}", model.id)
-    image = model.architecture.get("img_size") if model.modality == "image" else None
-    if image is not None and s["input_size"] != image:
+    image = next((model.architecture[n] for n in ("img_size", "image_size") if n in model.architecture), None)
+    if model.modality == "image" and image is not None and s["input_size"] != image:
         refuse("input_size", f"{model.id} reads images of {image} pixels", f"use {image}", model.id)
     _augmentation(s, data, refuse)
     _data_limits(s, data, refuse)

@@ -57,7 +57,7 @@ def _unmeasured(study: Study, layering: Layering, parser: Parser) -> None:
     """Artefacts of a metric that no data set of their grid measures: every cell would be empty."""
     metrics = {f"test_{name}": name for name in DATASET_METRICS}
     for index, artefact in enumerate(study.artefacts):
-        grid = study.grids.get(artefact.grid)
+        grid = study.grids.get(artefact.grid or "")
         names = {task.partition("/")[2] for task in grid.tasks} if grid else set()
         entries = [layering.datasets[name] for name in names if name in layering.datasets]
         for key in Artefact.uses.get(artefact.kind, ()):

@@ -90,6 +90,7 @@ class Plan:
     def _catalog_facts(self, model: str, dataset: str, targets: str | None) -> dict[str, Any]:
         """What the catalogs say that decides a run's numbers and is in no spec: places, head, task, metric, by value."""
         entry, data = self.models[model], self.datasets[dataset]
+        decoding = {"max_length": entry.max_length} if data.task == "generation" else {}  # bounds prompts and answers
         shapes = entry.targets.get(targets, ()) if targets else ()
         return {
             "targets": [shape.model_dump(mode="json") for shape in shapes],
@@ -98,6 +99,7 @@ class Plan:
             "head": [entry.hidden, entry.head_parameters, entry.head_bias, data.outputs],
             "task": data.task,
             "metric": [data.metric, DATASET_METRICS[data.metric].direction, list(data.measures)],
+            **decoding,
         }
 
     def shown_facts(self) -> str:
@@ -110,8 +112,14 @@ class Plan:
             "models": [self.models[model].model_dump(mode="json") for _, model in read],
             "datasets": [self.datasets[dataset].model_dump(mode="json") for dataset, _ in read],
             "artefacts": [artefact.model_dump(mode="json") for artefact in self.study.artefacts],
+            "counted": self._counted_facts() if any(a.kind == "counts" for a in self.study.artefacts) else [],
         }
         return json.dumps(shown, sort_keys=True)
+
+    def _counted_facts(self) -> list[dict[str, Any]]:
+        """What counts by formula are of: the whole catalogs, as no run says which entries."""
+        entries = (*self.models.values(), *self.datasets.values())
+        return [entry.model_dump(mode="json") for entry in entries]
 
     def prepare_fingerprint(self, dataset: str, model: str, input_size: int) -> str:
         """Fingerprint of prepared data: its loader, its preparation, its source and options, who reads it."""

@@ -72,10 +72,12 @@ class Artefact(Frozen):
 
     id: Id = Field(description="file name of the table", examples=["table2"])
     number: Text | None = Field(None, description="number in the paper, e.g. '2 / 18'", examples=['"2 / 18"'])
-    kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost"] = Field(
-        description="what it shows"
+    kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost", "counts"] = (
+        Field(description="what it shows")
     )
-    grid: Name = Field(description="grid whose runs it shows", examples=["main"])
+    grid: Name | None = Field(
+        None, description="grid whose runs it shows; every kind but counts needs it", examples=["main"]
+    )
     title: Text = Field(description="heading", examples=["Performance"])
     caption: Caption = Field("", description="one paragraph below the title")
     metric: Quantity = Field("test_metric", description="quantity shown (peft_lib/study/quantities.py)")
@@ -88,15 +90,22 @@ class Artefact(Frozen):
     published: Name | None = Field(None, description="file of reports/reference with the paper's values")
 
     uses: ClassVar[dict[str, tuple[str, ...]]] = {
-        "methods": ("metric", "normalise_to", "change_vs_best", "highlight", "published"),
-        "efficiency": ("normalise_to", "highlight", "published"),
-        "parameters": ("published",),
-        "hyperparameters": ("published",),
-        "heatmap": ("metric", "rows", "columns", "highlight", "published"),
-        "curves": (),
-        "cost": ("metric", "cost", "highlight"),
+        "methods": ("grid", "metric", "normalise_to", "change_vs_best", "highlight", "published"),
+        "efficiency": ("grid", "normalise_to", "highlight", "published"),
+        "parameters": (
+            "grid",
+            "published",
+        ),
+        "hyperparameters": (
+            "grid",
+            "published",
+        ),
+        "heatmap": ("grid", "metric", "rows", "columns", "highlight", "published"),
+        "curves": ("grid",),
+        "cost": ("grid", "metric", "cost", "highlight"),
+        "counts": ("published",),
     }
-    """Kind -> what it reads beside id, number, kind, grid, title and caption."""
+    """Kind -> what it reads beside id, number, kind, title and caption."""
 
 
 class Catalogs(Frozen):
@@ -132,7 +141,10 @@ class Study(How):
     defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
     rules: tuple[Rule, ...] = Field((), description="settings of some runs")
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
-        min_length=1, description="name -> runs", examples=["{main: {...}}"]
+        default_factory=dict,
+        min_length=1,
+        description="name -> runs; absent: no runs, which only artefacts of kind counts can do without",
+        examples=["{main: {...}}"],
     )
     artefacts: tuple[Artefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
 

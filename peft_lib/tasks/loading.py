@@ -12,7 +12,7 @@ def get_task(name: str) -> ModuleType:
 
     MEASURES             metric -> f(Answers) -> float, exact over all items, never a mean of batch means; label, unit and
                          direction of each are in study/quantities.py.
-    DECODED              those of them that need written text.
+    DECODED              those of them that need written text; a task that has any says MAX_NEW_TOKENS, the longest answer.
     losses(outputs, targets, smoothing)    (B,) fp32 losses in nats (squared units for regression), one per item, not divided
                          by its weight; `outputs` are what the backbone's `forward` gave.
     weights(data)        (N,) float64: what an item counts in a mean loss, 1, or its target tokens. Known from the prepared

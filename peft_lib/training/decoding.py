@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from peft_lib.data.batches import PreparedText
-from peft_lib.tasks.generation import MAX_NEW_TOKENS
 from peft_lib.training.assemble import Assembled
 from peft_lib.training.build import to_device
 from peft_lib.training.errors import RunError
@@ -22,7 +21,7 @@ DECODE_TOKENS = 128 * 256
 @torch.no_grad()
 def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None) -> np.ndarray:
     """(N,) one line of text per row (object): the most probable token at every step, up to EOS, the end of the line or
-    MAX_NEW_TOKENS (PROTOCOL section 8), or half of what the model reads. Rows of one group share their prompt, which is
+    the task's MAX_NEW_TOKENS (PROTOCOL section 8), or half of what the model reads. Rows of one group share their prompt, which is
     answered once. Of a prompt that leaves no room for the answer the last tokens are read.
 
     Prompts are split over the processes. Raises RunError for a model that cannot generate.
@@ -31,7 +30,8 @@ def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_l
     assert isinstance(data, PreparedText)
     if not hasattr(parts.backbone, "generate"):
         raise RunError(f"model {parts.inputs.model.id} cannot write text: its backbone has no generate()")
-    longest, new = int(data.manifest["max_length"]), MAX_NEW_TOKENS
+    # from the found task, not imported: runs without text must not depend on how text is judged (study/fingerprint.py)
+    longest, new = int(data.manifest["max_length"]), int(parts.task.MAX_NEW_TOKENS)
     if parts.inputs.model.max_length is not None:
         new = min(new, parts.inputs.model.max_length // 2)
         longest = min(longest, parts.inputs.model.max_length - new)

@@ -24,6 +24,7 @@ def train_epochs(run: Built, state: State) -> None:
     Raises Diverged when a loss is no longer finite.
     """
     spec, progress, clock = run.request.spec, state.progress, state.clock
+    headline = run.request.inputs.dataset.metric
     for epoch in range(progress.epoch + 1, spec.epochs + 1):
         if epoch in run.resets:
             run.adapter.next_link()
@@ -31,7 +32,9 @@ def train_epochs(run: Built, state: State) -> None:
         with clock.phase("train"):
             running = train_epoch(run, state, epoch)
         with clock.phase("eval"):
-            validation = evaluate_split(run, "validation", decoded=spec.selection == "val_metric")
+            # written text costs more than the epoch's training: only where the epoch is chosen by it
+            chosen_by_text = spec.selection == "val_metric" and headline in run.items.task.DECODED
+            validation = evaluate_split(run, "validation", decoded=chosen_by_text)
         note_epoch(run, state, epoch, running, validation)
         if not math.isfinite(running) or not math.isfinite(validation.loss):
             raise Diverged(f"loss not finite in epoch {epoch}: train {running}, validation {validation.loss}")

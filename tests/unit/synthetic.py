@@ -120,7 +120,7 @@ def with_matching_rules(data: dict[str, Any]) -> dict[str, Any]:
     """The study without rules for runs that it does not have: planning refuses them, and tests narrow the grids."""
     pairs = [
         (*task.split("/"), method)
-        for g in data["grids"].values() for task in g["tasks"] for method in g["methods"] if method in available()
+        for g in data.get("grids", {}).values() for task in g["tasks"] for method in g["methods"] if method in available()
     ]  # fmt: skip
 
     def matches(when: dict[str, Any], model: str, dataset: str, method: str) -> bool:

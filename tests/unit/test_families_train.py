@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from peft_lib.data.prepare import prepare
+from peft_lib.data.text import TextError, text_columns
 from peft_lib.layers.delta_file import read_delta
 from peft_lib.methods.registry import available
 from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.loading import load_datasets
 from peft_lib.study.spec import RunSpec
+from peft_lib.training import decoding, evaluation
 from peft_lib.training.assemble import Inputs, assemble
 from peft_lib.training.run import Execution, RunError, train
 from tests.unit.tiny import TINY
@@ -231,3 +234,29 @@ def test_a_head_that_is_not_there_cannot_train(bench: Bench, tmp_path: Path) -> 
     inputs = bench.inputs("tiny_llama", "generation")
     with pytest.raises(RunError, match="head_only trains nothing on tiny_llama/django"):
         train(spec_of(inputs, "head_only"), tmp_path, inputs, Execution(device="cpu"))
+
+
+def test_a_length_that_cuts_most_targets_is_refused(bench: Bench) -> None:
+    """Three items: one, then two of them too long for 8 tokens with one of the prompt and EOS."""
+    folder = bench.inputs("tiny_llama", "generation").model_dir
+    columns = {"id": ["a", "b", "c"], "split": ["train"] * 3, "text": ["say"] * 3}
+    short, long = "a", " ".join("abcdefghijkl")
+    rows = pa.table({**columns, "target": [short, short, long]})
+    assert text_columns(rows, "prompt", "generation", 8, folder)[1]["fraction_target_truncated"] == pytest.approx(1 / 3)
+    rows = pa.table({**columns, "target": [short, long, long]})
+    with pytest.raises(TextError, match=r"67% .* more than 6 tokens, .* at input_size 8 .* fit whole into \d+ tokens"):
+        text_columns(rows, "prompt", "generation", 8, folder)
+
+
+@pytest.mark.parametrize(("metric", "times"), [("exact_match", 3), ("perplexity", 1)])
+def test_text_is_written_in_every_epoch_only_where_it_chooses(
+    metric: str, times: int, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation of two epochs and test, or test alone."""
+    inputs, asked = bench.inputs("tiny_llama", "generation"), []
+    measures = ("bleu", {"exact_match": "perplexity", "perplexity": "exact_match"}[metric])
+    entry = inputs.dataset.model_copy(update={"metric": metric, "measures": measures})
+    monkeypatch.setattr(evaluation, "decode", lambda *given: asked.append(1) or decoding.decode(*given))
+    inputs = replace(inputs, dataset=entry)
+    train(spec_of(inputs, "lora", selection="val_metric", epochs=2), tmp_path, inputs, Execution(device="cpu"))
+    assert len(asked) == times

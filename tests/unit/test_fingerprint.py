@@ -120,6 +120,10 @@ def test_a_run_depends_on_its_own_data_set_and_backbone() -> None:
         "collect.py",
         "names.py",
         "run_files.py",
+        "classification.py",
+        "regression.py",
+        "generation.py",
+        "text_measures.py",
     }
 
 
@@ -249,6 +253,26 @@ def test_catalog_values_that_decide_numbers_count(tmp_path: Path, model: dict, d
     changed = {s.method for run_id, s in before.runs.items() if before.fingerprint(run_id) != after.fingerprint(run_id)}
     assert changed == stale
     assert (before.shown_facts() == after.shown_facts()) is (model == data == {})
+
+
+@pytest.mark.parametrize(("task", "stale"), [("e2e", True), ("cola", False)])
+def test_the_longest_sequence_counts_where_text_is_written(tmp_path: Path, task: str, stale: bool) -> None:
+    """Decoding stops at half of it."""
+    models = yaml.safe_load((ROOT / "config/models.yaml").read_text())
+
+    def fingerprint(max_length: int) -> str:
+        models["stories260k"]["max_length"] = max_length
+        (tmp_path / "models.yaml").write_text(yaml.safe_dump(models))
+        study = {
+            "id": "x", "title": "X", "question": "X?", "grids": {"main": {
+                "tasks": [f"stories260k/{task}"], "methods": ["lora"], "seeds": [0]}},
+            "defaults": {"lr": 1e-3, "epochs": 1, "batch_size": 8, "input_size": 64, "rank": 2},
+            "catalogs": {"models": f"{tmp_path}/models.yaml", "datasets": "config/datasets.yaml"},
+        }  # fmt: skip
+        plan = plan_study(study, ROOT)
+        return plan.fingerprint(next(iter(plan.runs)))
+
+    assert (fingerprint(512) != fingerprint(128)) is stale
 
 
 def test_the_direction_of_a_metric_counts(monkeypatch: pytest.MonkeyPatch) -> None:

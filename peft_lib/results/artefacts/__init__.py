@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from peft_lib.results.artefacts import cost, curves, efficiency, heatmap, hyperparameters, methods, parameters
+from peft_lib.results.artefacts import cost, counts, curves, efficiency, heatmap, hyperparameters, methods, parameters
 from peft_lib.results.artefacts.context import Context
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE
@@ -19,6 +19,7 @@ BUILDERS = {
     "heatmap": heatmap.build,
     "curves": curves.build,
     "cost": cost.build,
+    "counts": counts.build,
 }
 
 

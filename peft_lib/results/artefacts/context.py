@@ -53,6 +53,7 @@ class Context:
     @cached_property
     def groups(self) -> list[Group]:
         """Groups in the order of the study: tasks, then varied settings, then methods."""
+        assert self.artefact.grid is not None  # planning asks for it where a kind shows runs
         grid = self.plan.study.grids[self.artefact.grid]
         run_ids: dict[tuple, dict[str, None]] = {}
         for p in self.plan.points[self.artefact.grid]:

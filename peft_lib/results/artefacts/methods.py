@@ -41,7 +41,9 @@ def baseline(context: Context, row: list[Group]) -> Cell:
     }  # fmt: skip
     pattern = replace(context.cell(row[0], "test_metric", column="baseline"), **blank)
     if by_seed.empty:
-        return replace(pattern, value=None, status="not_available", reason="no run recorded it")
+        good = (runs["status"] == "ok").any()
+        reason = "no constant answer has one" if good else "no run recorded it"
+        return replace(pattern, value=None, status="not_available", reason=reason)
     value = quantity("test_metric", context.plan.datasets[row[0].dataset].metric).scale * float(by_seed.mean())
     if len(by_seed) < seeds:
         reason = f"{len(by_seed)} of {seeds} seeds: no good run of the others tells it"
