@@ -24,14 +24,14 @@ _plugins: dict[str, tuple[Method, Path | None]] = {}
 
 def available() -> tuple[str, ...]:
     """Ids of all methods, built-in ones first, each group in alphabetical order."""
-    return (*_builtin_files(), *sorted(_plugins))
+    return (*built_in(), *sorted(_plugins))
 
 
 def get_method(method_id: str) -> Method:
     """The method of that id. Raises MethodError with the nearest names if there is none."""
     if method_id in _plugins:
         return _plugins[method_id][0]
-    if method_id in _builtin_files():
+    if method_id in built_in():
         return importlib.import_module(f"{package.__name__}.{method_id}").METHOD
     hint = did_you_mean(method_id, available())
     raise MethodError(f"Unknown method {method_id!r}.{hint} Available: {', '.join(available())}")
@@ -120,5 +120,6 @@ def unregister(method_id: str) -> None:
     _plugins.pop(method_id, None)
 
 
-def _builtin_files() -> tuple[str, ...]:
+def built_in() -> tuple[str, ...]:
+    """Ids of the methods that come with the library, in alphabetical order."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in SHARED))

@@ -16,7 +16,7 @@ from peft_lib.report.tables import family_name
 from peft_lib.results.artefacts.marks import best_of
 from peft_lib.results.cells import Cell
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import QUANTITIES, baseline_name, quantity
+from peft_lib.study.quantities import DATASET_METRICS, QUANTITIES, baseline_name, quantity
 from peft_lib.study.schema import Artefact
 
 Task = tuple[str, str, str]
@@ -234,7 +234,9 @@ def _task_curves(artefact: Artefact, mine: list[Cell], floor: float | None, plan
                 axes.set_xlabel("epoch")
                 axes.xaxis.get_major_locator().set_params(integer=True)
         unit = next((c.unit for c in mine if c.panel == panel), "")
-        grid[down][0].set_ylabel(_axis_label("loss" if panel == "validation/loss" else panel.replace("/", " "), unit))
+        split, _, name = panel.partition("/")
+        label = "loss" if name == "loss" else f"{split} {DATASET_METRICS[name].label}"
+        grid[down][0].set_ylabel(_axis_label(label, unit))
     model, dataset = mine[0].model, mine[0].dataset
     task = task_name(plan, model, dataset)
     alt = f"Curves over epochs of {len(methods)} methods on {task}: validation loss (solid), running "

@@ -10,10 +10,11 @@ from peft_lib.results.artefacts.marks import best_of, goodness
 from peft_lib.results.cells import Cell
 from peft_lib.results.statistics import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import baseline_name, quantity
+from peft_lib.study.quantities import Quantity, baseline_name, quantity
 
 NEAR = 1.0
-"""How far below the best a method may be, in the metric's unit, to count as a cheap alternative."""
+"""How far from the best a method may be to count as a cheap alternative: in points where the metric is shown in hundredths
+(percent, BLEU), else in percent of the best (perplexity, RMSE)."""
 FEW = 4
 """Methods without a result that are named though they share a reason; more are counted."""
 
@@ -59,7 +60,7 @@ def _task(
     leaders = _and([_name(c.column) for c in best_of(good)])
     said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
     said.sentences += [s for s in (
-        _separable(good), _cheapest(good, _costs(paid, task), what.label), _parents(good),
+        _separable(good), _cheapest(good, _costs(paid, task), what), _parents(good, what),
         _floor(good, cells, baseline_name(plan.datasets[best.dataset].metric)),
         *at_edges, _fewer(fewer), _failures(failed),
     ) if s]  # fmt: skip
@@ -72,7 +73,8 @@ def _value(cell: Cell) -> str:
 
 def _interval(cell: Cell) -> str:
     if cell.low is not None and cell.high is not None:
-        return f" (95 % interval {fixed(cell.low, 1)} to {fixed(cell.high, 1)}, {cell.n} seeds)"
+        digits = max(cell.digits - 1, 1)
+        return f" (95 % interval {fixed(cell.low, digits)} to {fixed(cell.high, digits)}, {cell.n} seeds)"
     if cell.n > 1 and cell.values:
         return f" (seeds {singles(cell)}: too few for an interval)"
     return " (one seed: no interval)"
@@ -90,6 +92,9 @@ def _separable(good: list[Cell]) -> str | None:
     share = f"{sum(known)} of the other {len(known)} methods"
     if len(known) < len(others):
         share = f"{sum(known)} of the {len(known)} other methods that have one"
+    if not any(known):
+        which = "other method's interval" if len(known) == len(others) else "interval that another method has"
+        return f"No {which} overlaps with the leader's."
     return f"The intervals of {share} overlap with the leader's: their order is not settled."
 
 
@@ -111,34 +116,42 @@ def _costs(paid: list[Cell], task: Task) -> dict[str, Cell]:
     return {c.column: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.complete}
 
 
-def _cheapest(good: list[Cell], costs: dict[str, Cell], label: str) -> str | None:
+def _cheapest(good: list[Cell], costs: dict[str, Cell], metric: Quantity) -> str | None:
     best = good[0]
-    near = [c for c in good if abs(c.number - best.number) <= NEAR and c.column in costs]
+    room, words = (NEAR, f"{NEAR:g} point") if _in_points(metric) else (NEAR * abs(best.number) / 100, f"{NEAR:g} %")
+    near = [c for c in good if abs(c.number - best.number) <= room and c.column in costs]
     if not near:
         return None
     cheap = max(near, key=lambda c: goodness(costs[c.column]))
     price = costs[cheap.column]
     spent = f"{fixed(price.number, price.digits)} {price.unit}".rstrip()
     if cheap is best:
-        return f"{_name(best.column)} is also the cheapest within {NEAR:g} point of the best ({spent})."
+        return f"{_name(best.column)} is also the cheapest within {words} of the best ({spent})."
     saved = ""
     if best.column in costs and costs[best.column].number and price.direction == "lower":
         share = 100 * (1 - price.number / costs[best.column].number)
         saved = f", {share:.0f} % less than {_name(best.column)}"
-    what = f"{_name(cheap.column)}, {_value(cheap)} {label}"
-    return f"Cheapest within {NEAR:g} point of the best: {what} for {spent}{saved}."
+    what = f"{_name(cheap.column)}, {_value(cheap)} {metric.label}"
+    return f"Cheapest within {words} of the best: {what} for {spent}{saved}."
 
 
-def _parents(good: list[Cell]) -> str | None:
+def _in_points(metric: Quantity) -> bool:
+    """Whether differences of the metric are called points: it is a fraction, shown in hundredths."""
+    return metric.scale == 100
+
+
+def _parents(good: list[Cell], metric: Quantity) -> str | None:
     by_method = {c.column: c for c in good}
     parents = {name: get_method(name).dense_parent for name in by_method}
     pairs = [(by_method[name], by_method[parent]) for name, parent in parents.items() if parent in by_method]
     if not pairs:
         return None
     parts = [
-        f"{_name(s.column)} {fixed(s.number - d.number, 2, signed=True)} against {_name(d.column)}" for s, d in pairs
+        f"{_name(s.column)} {fixed(s.number - d.number, s.digits, signed=True)} against {_name(d.column)}"
+        for s, d in pairs
     ]
-    return f"Sparse selector in place of a dense random A: {', '.join(parts)} (points)."
+    unit = "points" if _in_points(metric) else f"{metric.label}, {metric.direction} is better"
+    return f"Sparse selector in place of a dense random A: {', '.join(parts)} ({unit})."
 
 
 def _floor(good: list[Cell], cells: list[Cell], constant: str) -> str | None:

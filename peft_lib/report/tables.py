@@ -49,15 +49,7 @@ def render(artefact: Artefact, cells: list[Cell], plan: Plan) -> Rendered:
     }  # fmt: skip
     make = maker.get(artefact.kind)
     tables = tuple(make(artefact, cells, plan, notes)) if make and cells else ()
-    return Rendered(tables, notes.items, [*remarks(artefact, cells, tables), *carve_outs(artefact, cells, plan)])
-
-
-def carve_outs(artefact: Artefact, cells: list[Cell], plan: Plan) -> list[str]:
-    """How the splits of the data sets shown differ from the published ones: their values compare with others' accordingly."""
-    if artefact.kind not in ("methods", "heatmap", "cost", "curves"):
-        return []
-    entries = [plan.datasets[name] for name in dict.fromkeys(c.dataset for c in cells)]
-    return [f"{entry.name}: {entry.carve_out}" for entry in entries if entry.carve_out]
+    return Rendered(tables, notes.items, remarks(artefact, cells, tables))
 
 
 def family_name(family: str) -> str:

@@ -83,6 +83,10 @@ QUANTITIES |= {
 """One metric of a data set by name, the headline or another: `test_f1`. Only data sets that measure it have a value."""
 
 
+LOSS_UNITS = {"classification": "nats", "regression": "squared error", "generation": "nats/token"}
+"""Task -> the unit of its mean loss, and of differences of them."""
+
+
 def value_of(row: Mapping[str, Any], column: str) -> Any:
     """The value of a quantity's column in a row of result.parquet; None where the run did not record it."""
     name, dot, measure = column.partition(".")
@@ -92,7 +96,10 @@ def value_of(row: Mapping[str, Any], column: str) -> Any:
 def quantity(name: str, dataset_metric: str) -> Quantity:
     """The quantity of that name on data of that metric. Raises KeyError for an unknown one."""
     if name != "test_metric":
-        return QUANTITIES[name]
+        what = QUANTITIES[name]
+        return (
+            replace(what, unit=LOSS_UNITS[str(DATASET_METRICS[dataset_metric].task)]) if what.unit == "nats" else what
+        )
     shown = DATASET_METRICS[dataset_metric]
     return replace(shown, label=f"test {shown.label}")
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from peft_lib.backbones.assets import fetch_asset
+from peft_lib.run_files import read_rows
 from tests.unit.tiny import TINY
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_a_model.md").read_text(encoding="utf-8")
 (FILE,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-ENTRY, GRID = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
-DESCRIBE, FETCH = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+MINI, MINE, ENTRY, GRID = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+DESCRIBE_MINI, TRAIN, DESCRIBE, FETCH = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
 STUDY = f"""
 id: mine
 title: Mine
@@ -113,3 +114,21 @@ def test_the_page_works_as_written(copy: Path) -> None:
         assert old in text[start:]
         catalog.write_text(text[:start] + text[start:].replace(old, new, 1))
         assert message in run(copy, sys.executable, "-c", PLAN, status=1)
+
+
+def test_another_checkpoint_needs_an_entry_alone(tmp_path: Path) -> None:
+    for name in ("peft_lib", "workflow_scripts", "config", "rules", "envs", "reports/reference", "reports/templates"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    catalog = tmp_path / "config/models.yaml"
+    catalog.write_text(catalog.read_text(encoding="utf-8") + "\n" + MINI, encoding="utf-8")
+    counted = run(tmp_path, sys.executable, *DESCRIBE_MINI.split()[1:])
+    assert "hidden: 64" in counted and "{module: q_proj, d_in: 64, d_out: 64, count: 2}" in counted
+    catalog.write_text(catalog.read_text(encoding="utf-8") + counted, encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(MINE, encoding="utf-8")
+    run(tmp_path, str(Path(sys.executable).with_name("snakemake")), *TRAIN.split()[1:])
+    (result,) = tmp_path.glob("results/runs/llama_mini/clutrr_short/lora/*/result.parquet")
+    (row,) = read_rows(result)
+    # by hand: a head of 18 outputs without bias, and r (in + out) for q (64, 64) and v (64, 32) of 2 blocks
+    assert (row["status"], row["n_train"]) == ("ok", 16)
+    assert (row["head_parameters"], row["adapter_parameters"]) == (18 * 64, 2 * 2 * (64 + 64 + 64 + 32))

@@ -10,7 +10,7 @@ from torch import nn
 from peft_lib import adapt, check, seeds
 from peft_lib.backbones.limits import BackboneError
 from peft_lib.backbones.loading import get_backbone
-from peft_lib.methods.registry import available, get_method
+from peft_lib.methods.registry import built_in, get_method
 from tests.unit.tiny import DECODERS, ENCODERS, TASKS, TINY, batch
 
 VOCABULARY = 300
@@ -190,7 +190,7 @@ def small(name: str, method: str) -> dict:
     return {"rank": 3, "targets": TINY[name].targets["all"]} if chosen.has_factors else {}
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", built_in())
 @pytest.mark.parametrize("name", TINY)
 def test_every_method_adapts_every_family(name, method, tiny_dir):
     """For each task: all places train, the start changes nothing, counts are the catalog's, files bring the same model back."""

@@ -18,7 +18,7 @@ import torch
 from peft_lib.data.prepare import prepare
 from peft_lib.data.text import TextError, text_columns
 from peft_lib.layers.delta_file import read_delta
-from peft_lib.methods.registry import available
+from peft_lib.methods.registry import built_in
 from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.loading import load_datasets
@@ -37,7 +37,7 @@ SIZES = {
     "stsb": {"train": 24, "validation": 5, "test": 6},
     "django": {"train": 24, "validation": 11, "test": 8},
 }
-METHODS = sorted(available())
+METHODS = sorted(built_in())
 STYLES = {name: declared("backbones", entry.backbone, "STYLE") for name, entry in TINY.items()}
 FAMILIES = {"tiny_bert", "tiny_roberta", "tiny_deberta_v3", "tiny_gpt2", "tiny_llama", "tiny_vit", "tiny_timm"}
 SOME = ("c3la", "c_paca", "fft", "lora")

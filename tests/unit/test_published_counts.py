@@ -14,7 +14,7 @@ from torch import nn
 
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.layers.adapter import adapt
-from peft_lib.methods.registry import available, get_method
+from peft_lib.methods.registry import built_in, get_method
 from peft_lib.results.artefacts import build
 from peft_lib.results.artefacts.counts import RATIO, SIZES
 from peft_lib.results.cells import Cell
@@ -235,7 +235,7 @@ def test_no_number_of_protocol_12_is_left_out():
 def test_every_method_counts_on_every_full_size_model_as_the_formula_says(entry: str):
     facts = MODELS[entry]
     text = entry in ("gpt2_small", "gpt2_small_train_k", "deepseek_coder")
-    for method in available():
+    for method in built_in():
         # a frozen head changes nothing about the places, and the 288 of XXL take their time
         for targets in ("qv",) if entry.endswith("frozen_head") else ("qv", "all"):
             outputs = None if text else 3

@@ -250,6 +250,22 @@ class TestMarks:
         assert [c.value for c in row] == [1.0, 1.5, None]
         assert row[0].sd is None and row[2].status == "diverged"
 
+    def test_a_negative_value_does_not_turn_the_order_around(self):
+        """Correlations: 7.7 is best and -9.8 worst, whatever LoRA's -5.4 makes of them."""
+        row = [cell("lora", -5.4), cell("cla", -9.8), cell("c3la", -4.8), cell("fft", 7.7)]
+        assert {c.status for c in normalise(row, "lora")} == {"not_available"}
+        assert "negative" in str(normalise(row, "lora")[1].reason)
+        assert [c.change_vs_best and round(c.change_vs_best) for c in change_against_best(row)] == [
+            None,
+            -227,
+            -162,
+            None,
+        ]
+        below = change_against_best([cell("lora", -4.0), cell("cla", -6.0)])
+        assert below[1].change_vs_best == -50.0
+        gaps = [replace(c, direction="none") for c in (cell("lora", -0.1), cell("cla", 0.2))]
+        assert [c.value for c in normalise(gaps, "lora")] == [1.0, -2.0]
+
     def test_no_reference_no_ratio(self):
         row = normalise([cell("lora", None, status="missing"), cell("cla", 3.0)], "lora")
         assert [c.status for c in row] == ["missing", "not_available"] and "LoRA" in row[1].reason

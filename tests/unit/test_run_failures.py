@@ -11,7 +11,7 @@ import torch
 from peft_lib.backbones import timm_vit
 from peft_lib.layers.delta_file import read_delta
 from peft_lib.run_files import RUN_FILES
-from peft_lib.training import build as build_module
+from peft_lib.training import assemble as assemble_module
 from peft_lib.training import loop
 from peft_lib.training.run import Execution, train
 from tests.runs import assert_same, inputs_for, run, spec_of
@@ -45,7 +45,7 @@ def test_out_of_memory_is_a_result_bound_to_the_device(
     where: str, error: Exception, tmp_path: Path, resources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, name = {
-        "data": (build_module, "load_prepared"),
+        "data": (assemble_module, "load_prepared"),
         "build": (timm_vit, "build"),
         "move": (torch.nn.Module, "to"),
         "check": (timm_vit, "forward"),  # before the first step, two items

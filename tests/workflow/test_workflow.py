@@ -112,7 +112,7 @@ def test_formatting_and_touching_rerun_nothing(done: Path, restore) -> None:
 
 HOW = {
     "device": "auto", "processes": 2, "micro_batch": 8, "deterministic": False, "keep": "both", "execution": "dense",
-    "storage": "bf16", "gradient_checkpointing": True,
+    "gradient_checkpointing": True,
 }  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def _placed(cell: Cell, places: dict[float, int], shared: Counter[float]) -> Cel
 
 
 def change_against_best(cells: list[Cell]) -> list[Cell]:
-    """Sparse methods: 100 (value - best) / best, where best is over all methods of the row.
+    """Sparse methods: 100 (value - best) / |best|, where best is over all methods of the row. The sign is that of the difference.
 
     The best itself carries none, as in the paper's Table 2.
     """
@@ -65,7 +65,7 @@ def _changed(cell: Cell, best: Cell) -> Cell:
     sparse = cell.method is not None and get_method(cell.method).sparse
     if not (sparse and cell.complete and best.value) or goodness(cell) == goodness(best):
         return cell
-    return replace(cell, change_vs_best=100 * (cell.number - best.number) / best.number)
+    return replace(cell, change_vs_best=100 * (cell.number - best.number) / abs(best.number))
 
 
 def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
@@ -82,10 +82,15 @@ def reference_value(cells: Iterable[Cell], method: str) -> float | None:
 
 
 def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
-    """Each cell divided by the reference method's mean: a ratio of means as in Table 17, without an interval."""
+    """Each cell divided by the reference method's mean: a ratio of means as in Table 17, without an interval.
+
+    None by a negative mean where larger or smaller is better (a correlation below zero): it would turn the order around.
+    """
     cells = list(cells)
     base = next((c for c in cells if c.method == reference), None)
     divisor = reference_value(cells, reference)
+    if divisor is not None and divisor < 0 and base is not None and base.direction != "none":
+        divisor = None
     return [_divided(c, divisor, _why_not(base, reference)) for c in cells]
 
 
@@ -103,5 +108,7 @@ def _why_not(base: Cell | None, reference: str) -> str:
     name = get_method(reference).name
     if base is not None and base.value is not None and not base.complete:
         return f"no ratio to {name}, which has no value from all its planned runs: {base.reason}"
+    if base is not None and base.value is not None and base.value < 0:
+        return f"no ratio to {name}: its value is negative, which would turn the order of the methods around"
     zero = " but zero" if base is not None and base.value == 0 else ""
     return f"no value of {name}{zero} to divide by"
