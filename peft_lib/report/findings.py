@@ -15,6 +15,8 @@ from peft_lib.study.quantities import Quantity, baseline_name, quantity
 NEAR = 1.0
 """How far from the best a method may be to count as a cheap alternative: in points where the metric is shown in hundredths
 (percent, BLEU), else in percent of the best (perplexity, RMSE)."""
+FEW = 4
+"""Methods without a result that are named though they share a reason; more are counted."""
 
 
 @dataclass
@@ -209,6 +211,9 @@ def _counted(cell: Cell) -> str:
 def _failures(failed: list[Cell]) -> str | None:
     if not failed:
         return None
+    statuses = {LONG.get(c.status, c.status) for c in failed}
+    if len(statuses) == 1 and len(failed) > FEW:
+        return f"Without a usable result: {len(failed)} methods, all of them {statuses.pop()}."
     names = [f"{_name(c.column)} ({LONG.get(c.status, c.status)})" for c in failed]
     return f"Without a usable result: {_and(names)}."
 

@@ -27,6 +27,7 @@ NAMES = {
     "chain_period": "chain period, epochs", "chain_count": "chain resets",
     "optimizer_reset": "optimiser state at a reset",
     "selection": "reported epoch by", "train_limit": "training items", "eval_limit": "evaluation items",
+    "flip": "training images mirrored at random",
 }  # fmt: skip
 
 
@@ -209,7 +210,8 @@ def remarks(artefact: Artefact, cells: list[Cell], tables: tuple[Table, ...]) ->
         checked = [c for c in cells if c.panel == "trainable_parameters"]
         wrong = sum(c.status == "mismatch" for c in checked)
         counted = sum(c.n > 0 for c in checked)
-        said.append(f"Formula and count of the runs agree in {counted - wrong} of {counted} counted cells.")
+        agree = f"Formula and count of the runs agree in {counted - wrong} of {counted} counted cells."
+        said.append(agree if counted else "By formula; no run has counted yet.")
     if single_seed(cells) and artefact.kind not in ("parameters", "hyperparameters"):
         said.append(f"{SINGLE[0].upper()}{SINGLE[1:]}.")
     else:

@@ -32,15 +32,31 @@ def check_artefacts(study: Study, data: dict[str, Any], parser: Parser) -> None:
             rule = f"grid of artefacts[{index}] is missing: kind {artefact.kind} shows the runs of one"
             remedy = f"add grid: {next(iter(study.grids), 'main')}"
             parser.problem((*where, "grid"), data["artefacts"][index].get("grid", ABSENT), rule, remedy)
-        grid = study.grids.get(artefact.grid or "")
-        misnamed = any(place[:1] == ("grids",) and len(place) == 2 for place in parser.broken)
-        if grid is None and artefact.grid is not None and study.grids and not misnamed:
-            rule = "no grid of that name"
-            parser.problem((*where, "grid"), artefact.grid, rule, nearest(artefact.grid, list(study.grids)))
-        _artefact(artefact, grid, where, data, parser)
+        _artefact(artefact, where, parser)
+        _grids(artefact, study, where, parser)
 
 
-def _artefact(artefact: Artefact, grid: Grid | None, where: Location, data: Any, parser: Parser) -> None:
+def _grids(artefact: Artefact, study: Study, where: Location, parser: Parser) -> None:
+    """Each of an artefact's grids exists, fits the artefact, and has tasks of its own: a row is of one grid."""
+    names = artefact.grid or ()
+    misnamed = any(place[:1] == ("grids",) and len(place) == 2 for place in parser.broken)
+    shown: dict[str, str] = {}
+    for index, name in enumerate(names):
+        place = (*where, "grid", index) if len(names) > 1 else (*where, "grid")
+        grid = study.grids.get(name)
+        if grid is None:
+            if study.grids and not misnamed:
+                parser.problem(place, name, "no grid of that name", nearest(name, list(study.grids)))
+            continue
+        if twice := [task for task in grid.tasks if task in shown]:
+            other = shown[twice[0]]
+            rule = f"grids of one artefact have different tasks; {other} has {twice[0]} too"
+            parser.problem(place, name, rule, "name the grid once" if other == name else "make two artefacts")
+        shown.update(dict.fromkeys(grid.tasks, name))
+        _of_grid(artefact, name, grid, where, parser)
+
+
+def _artefact(artefact: Artefact, where: Location, parser: Parser) -> None:
     if artefact.kind in Artefact.uses:
         read = Artefact.uses[artefact.kind]
         for key in sorted(artefact.model_fields_set & {u for uses in Artefact.uses.values() for u in uses} - set(read)):
@@ -55,18 +71,19 @@ def _artefact(artefact: Artefact, grid: Grid | None, where: Location, data: Any,
         parser.problem((*where, "published"), ABSENT, rule, "add published: table_6.csv")
     if artefact.published is not None and "published" in Artefact.uses.get(artefact.kind, ()):
         _published(artefact.published, artefact.kind, (*where, "published"), parser)
-    if grid is None:
-        return
+
+
+def _of_grid(artefact: Artefact, name: str, grid: Grid, where: Location, parser: Parser) -> None:
     if artefact.normalise_to is not None and artefact.normalise_to not in grid.methods:
-        rule = f"grid {artefact.grid} does not run that method"
+        rule = f"grid {name} does not run that method"
         remedy = f"use one of {', '.join(grid.methods)}, or add it to the grid"
         parser.problem((*where, "normalise_to"), artefact.normalise_to, rule, remedy)
     if artefact.kind == "heatmap":
         for key in ("rows", "columns"):
             value = getattr(artefact, key)
             place = (*where, key) if key in artefact.model_fields_set else where
-            if value not in grid.vary and not parser.is_broken(("grids", str(artefact.grid), "vary")):
-                rule = f"a heat map's {key} are a setting that its grid varies; grid {artefact.grid} varies "
+            if value not in grid.vary and not parser.is_broken(("grids", name, "vary")):
+                rule = f"a heat map's {key} are a setting that its grid varies; grid {name} varies "
                 rule += ", ".join(grid.vary) or "nothing"
                 remedy = f"use {key}: " + (" or ".join(grid.vary) or "a setting, and vary it in the grid")
                 parser.problem(place, value, rule, remedy)

@@ -75,8 +75,10 @@ class Artefact(Frozen):
     kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost", "counts"] = (
         Field(description="what it shows")
     )
-    grid: Name | None = Field(
-        None, description="grid whose runs it shows; every kind but counts needs it", examples=["main"]
+    grid: Names | None = Field(
+        None,
+        description="grid whose runs it shows, or several of different tasks; every kind but counts needs it",
+        examples=["main"],
     )
     title: Text = Field(description="heading", examples=["Performance"])
     caption: Caption = Field("", description="one paragraph below the title")

@@ -377,6 +377,8 @@ CASES = {
     "a way of executing data": Case(datasets("  description: Digits.", "  how: {keep: none}\n  description: Digits."), "digits.how", 10, ("unknown key",)),
     # artefacts
     "an unknown grid": Case(study("grid: sweep", "grid: sweeps"), "artefacts[1].grid", 44, ("did you mean sweep",)),
+    "an unknown grid among several": Case(study("grid: main", "grid: [main, sweeps]"), "artefacts[0].grid[1]", 39, ("did you mean sweep",)),
+    "a task in two grids of an artefact": Case(study("grid: main", "grid: [main, sweep]"), "artefacts[0].grid[1]", 39, ("different tasks", "main has vit/digits", "two artefacts")),
     "an unknown kind": Case(study("kind: heatmap", "kind: heat_map"), "artefacts[1].kind", 43, ("did you mean heatmap",)),
     "an unknown quantity": Case(study("kind: heatmap", "kind: heatmap\n    metric: acc"), "artefacts[1].metric", 44, ("no quantity", "test_metric")),
     "a metric that nobody measures": Case(study("kind: heatmap", "kind: heatmap\n    metric: test_f1"), "artefacts[1].metric", 44, ("no data set of grid sweep measures f1", "test_accuracy")),

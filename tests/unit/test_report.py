@@ -154,6 +154,13 @@ def tying(spec) -> dict[str, Any] | None:
     return {"test_metric": 0.95 - 0.01 * spec.seed} if spec.method in ("fft", "cola") else {}
 
 
+def underscores() -> dict[str, Any]:
+    """Ids of artefacts with what LaTeX takes for a subscript; nothing has run."""
+    data = few(synthetic.study())
+    data["artefacts"] = [{**a, "id": f"{a['id']}_1"} for a in data["artefacts"]]
+    return data
+
+
 def counts_alone() -> dict[str, Any]:
     """Printed counts without a run, on a catalog that lacks most of the paper's models."""
     data = {k: v for k, v in synthetic.study().items() if k in ("id", "title", "question", "catalogs")}
@@ -165,6 +172,7 @@ def counts_alone() -> dict[str, Any]:
 
 SCENES: dict[str, tuple[Callable[[], dict[str, Any]], Change]] = {
     "whole": (synthetic.study, lambda spec: {}),
+    "underscores": (underscores, lambda spec: None),
     "failures": (lambda: few(synthetic.study()), failing),
     "hostile": (hostile, failing),
     "three_tasks_one_seed": (three_tasks, lambda spec: {}),

@@ -220,7 +220,11 @@ class TestMarks:
     @pytest.mark.parametrize("status", ["partial", "stale", "mismatch"])
     def test_nothing_is_divided_by_a_value_that_is_not_whole(self, status: str):
         row = normalise([cell("lora", 2.0, status=status, reason="why"), cell("cla", 3.0)], "lora")
-        assert [c.value for c in row] == [None, None] and row[1].status == "not_available" and "lora" in row[1].reason
+        assert [c.value for c in row] == [None, None] and row[1].status == "not_available" and "LoRA" in row[1].reason
+
+    def test_a_run_that_is_missing_stays_missing_among_ratios(self):
+        row = normalise([cell(m, None, status="missing", reason="not run") for m in ("lora", "cla")], "lora")
+        assert [(c.value, c.status, c.reason) for c in row] == [(None, "missing", "not run")] * 2
 
     @pytest.mark.parametrize(("status", "value"), [("partial", 1.5), ("stale", None), ("mismatch", None)])
     def test_what_is_divided(self, status: str, value: float | None):
@@ -264,7 +268,7 @@ class TestMarks:
 
     def test_no_reference_no_ratio(self):
         row = normalise([cell("lora", None, status="missing"), cell("cla", 3.0)], "lora")
-        assert [c.status for c in row] == ["not_available", "not_available"] and "lora" in row[1].reason
+        assert [c.status for c in row] == ["missing", "not_available"] and "LoRA" in row[1].reason
 
 
 class TestArtefacts:

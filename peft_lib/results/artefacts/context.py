@@ -1,4 +1,4 @@
-"""What every builder starts from: the points of a grid in groups of seeds, and a group's runs as one cell."""
+"""What every builder starts from: the points of grids in groups of seeds, and a group's runs as one cell."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,11 +52,14 @@ class Context:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Groups in the order of the study: tasks, then varied settings, then methods."""
+        """Groups in the order of the study: grids as the artefact names them, tasks, varied settings, methods."""
         assert self.artefact.grid is not None  # planning asks for it where a kind shows runs
-        grid = self.plan.study.grids[self.artefact.grid]
+        return [group for name in self.artefact.grid for group in self._of_grid(name)]
+
+    def _of_grid(self, name: str) -> list[Group]:
+        grid = self.plan.study.grids[name]
         run_ids: dict[tuple, dict[str, None]] = {}
-        for p in self.plan.points[self.artefact.grid]:
+        for p in self.plan.points[name]:
             run_ids.setdefault((p.model, p.dataset, tuple(p.varied.items()), p.method), {})[p.run_id] = None
         tasks = {tuple(task.split("/")): place for place, task in enumerate(grid.tasks)}
         methods = {method: place for place, method in enumerate(grid.methods)}

@@ -5,6 +5,7 @@ from typing import Any
 from peft_lib.methods.registry import get_method
 from peft_lib.results.artefacts.context import Context, Group, number
 from peft_lib.results.cells import Cell
+from peft_lib.study.spec import RunSpec
 
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
@@ -36,14 +37,20 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
     shared: dict[str, list[Group]] = {}
     sources: dict[str, dict[str, None]] = {}
     for group in users:
-        value = getattr(context.spec(group), setting)
-        if value is None or value == {} or (setting in UNLESS_USED and not value):
+        spec = context.spec(group)
+        value = getattr(spec, setting)
+        if value is None or value == {} or (setting in UNLESS_USED and not value) or _idle(spec, setting):
             continue
         source = context.plan.provenance[group.run_ids[0]].get(setting, "default of the code")
         source = SOURCES.get(source, source)
         shared.setdefault(_text(value), []).append(group)
         sources.setdefault(_text(value), {})[source] = None
     return [_cell(context, part, users, setting, text, "; ".join(sources[text])) for text, part in shared.items()]
+
+
+def _idle(spec: RunSpec, setting: str) -> bool:
+    """Where a warm-up starts that there is not, and where a constant schedule would end."""
+    return (setting == "warmup_lr" and not spec.warmup_ratio) or (setting == "min_lr" and spec.schedule == "constant")
 
 
 def _cell(context: Context, part: list[Group], users: list[Group], setting: str, text: str, source: str) -> Cell:
@@ -93,4 +100,6 @@ def _names(methods: list[str]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} = {number(v)}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return number(value)

@@ -96,7 +96,7 @@ def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:
 
 def _divided(cell: Cell, divisor: float | None, why_not: str) -> Cell:
     plain: dict[str, Any] = {"unit": "", "sd": None, "low": None, "high": None, "values": (), "digits": 2}
-    if cell.value is not None and not cell.measured:
+    if not cell.measured:  # it keeps its own status: missing, diverged
         return replace(cell, value=None, n=0, **plain)
     if divisor is None:
         return replace(cell, value=None, status="not_available", reason=why_not, **plain)
@@ -105,9 +105,10 @@ def _divided(cell: Cell, divisor: float | None, why_not: str) -> Cell:
 
 def _why_not(base: Cell | None, reference: str) -> str:
     """Why there is no ratio to the reference method."""
+    name = get_method(reference).name
     if base is not None and base.value is not None and not base.complete:
-        return f"no ratio to {reference}, which has no value from all its planned runs: {base.reason}"
+        return f"no ratio to {name}, which has no value from all its planned runs: {base.reason}"
     if base is not None and base.value is not None and base.value < 0:
-        return f"no ratio to {reference}: its value is negative, which would turn the order of the methods around"
+        return f"no ratio to {name}: its value is negative, which would turn the order of the methods around"
     zero = " but zero" if base is not None and base.value == 0 else ""
-    return f"no value of {reference}{zero} to divide by"
+    return f"no value of {name}{zero} to divide by"
