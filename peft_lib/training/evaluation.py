@@ -42,9 +42,13 @@ def measures_of(parts: Assembled, decoded: bool) -> tuple[str, ...]:
 
 
 def evaluate_split(run: Built, split: str, decoded: bool = False) -> Evaluation:
-    """Evaluates the model of a run, as it is now, on one of its splits; `decoded`: with the text that it writes."""
+    """Evaluates the model of a run, as it is now, on one of its splits; `decoded`: with the text that it writes.
+
+    Not through DDP: its forward pass broadcasts buffers also where nothing trains, and processes would wait for each other
+    for ever where one has more batches.
+    """
     limit = run.request.execution.micro_batch
-    return evaluate(run.parts, run.model, run.items.rows[split], run.request.accelerator, limit, decoded)
+    return evaluate(run.parts, run.parts.model, run.items.rows[split], run.request.accelerator, limit, decoded)
 
 
 @torch.no_grad()

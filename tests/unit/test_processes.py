@@ -25,7 +25,7 @@ def launched(spec: RunSpec, out: Path, resources: Path, *flags: str) -> dict[str
     command = [*TORCHRUN, "--module", "workflow_scripts.train", "--spec", spec.canonical]
     command += ["--models", "tests/workflow/models.yaml", "--resources", str(resources), "--device", "cpu"]
     command += ["--processes", "2", "--out", str(out), *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("--- ") == 1  # one header an attempt
     return pq.read_table(out / "result.parquet").to_pylist()[0]
@@ -58,6 +58,20 @@ def test_every_process_takes_the_same_number_of_micro_batches(tmp_path: Path, re
     assert both["steps"] == alone["steps"] == 3 and both["micro_batch"] == 8
     for name in ("train_loss_running", "val_loss", "test_loss", "train_loss"):
         assert both[name] == pytest.approx(alone[name], rel=1e-5)
+
+
+@pytest.mark.parametrize(("items", "micro_batch"), [(1, 8), (17, 8)])
+def test_processes_may_have_different_numbers_of_evaluation_batches(
+    items: int, micro_batch: int, tmp_path: Path, resources: Path
+) -> None:
+    """One item for two processes; nine and eight in batches of eight. Columns are buffers, which DDP would broadcast."""
+    spec = spec_of("cla", epochs=1, optimizer="sgd", eval_limit=items, train_limit=32)
+    alone = run(spec, tmp_path / "one", resources, micro_batch=micro_batch)
+    both = launched(spec, tmp_path / "two", resources, "--micro-batch", str(micro_batch))
+    for name in ("val_loss", "test_loss", "train_loss"):
+        assert both[name] == pytest.approx(alone[name], rel=1e-5)
+    ids = [[r["id"] for r in pq.read_table(tmp_path / n / "predictions.parquet").to_pylist()] for n in ("one", "two")]
+    assert ids[0] == ids[1] and len(ids[0]) == items
 
 
 DRIVER = """
