@@ -1,5 +1,6 @@
 """Generation: the text that follows a prompt, one line. Loss: cross-entropy of the target tokens, the last of them EOS."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +14,15 @@ from peft_lib.tasks.text_measures import bleu, chrf, exact_match, nist
 if TYPE_CHECKING:
     from peft_lib.data.batches import Prepared
 
+MOST_NATS = 709.0
+"""Mean loss beyond which exp is no number of double precision: the perplexity is infinite."""
 MAX_NEW_TOKENS = 128
 """Longest answer that is decoded (PROTOCOL section 8)."""
 
 
 def perplexity(answers: Answers) -> float:
     """exp(total loss / number of target tokens), teacher-forced, prompt left out, EOS counted (PROTOCOL section 8)."""
-    return float(np.exp(answers.mean_loss))
+    return math.exp(answers.mean_loss) if answers.mean_loss < MOST_NATS else math.inf
 
 
 MEASURES: Measures = {"perplexity": perplexity, "exact_match": exact_match, "bleu": bleu, "chrf": chrf, "nist": nist}

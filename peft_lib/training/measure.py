@@ -13,7 +13,7 @@ from peft_lib.training.state import State
 def measure_selected(run: Built, state: State) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Test once, validation as recorded, clean train loss. Returns result columns, and the rows of predictions.parquet.
 
-    Leaves the model in the selected state. Raises Diverged if a loss is not finite.
+    Leaves the model in the selected state. Raises Diverged if a loss or a measure is not finite.
     """
     progress, items = state.progress, run.items
     headline = run.request.inputs.dataset.metric
@@ -27,6 +27,8 @@ def measure_selected(run: Built, state: State) -> tuple[dict[str, Any], list[dic
             validation |= evaluate_split(run, "validation", decoded=True).measures
     if not all(math.isfinite(e.loss) for e in (test, clean)):
         raise Diverged(f"test loss {test.loss}, train loss {clean.loss} at the selected epoch")
+    if not all(math.isfinite(value) for value in test.measures.values()):  # a perplexity beyond any number
+        raise Diverged(f"test measures {test.measures} at the selected epoch")
     columns = {
         "selected_epoch": progress.selected_epoch,
         "links": max((link.index + 1 for link in state.selected.open.values()), default=0),

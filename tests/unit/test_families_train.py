@@ -23,6 +23,7 @@ from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.loading import load_datasets
 from peft_lib.study.spec import RunSpec
+from peft_lib.tasks import generation
 from peft_lib.training import decoding, evaluation
 from peft_lib.training.assemble import Inputs, assemble
 from peft_lib.training.run import Execution, RunError, train
@@ -228,6 +229,18 @@ def test_prompts_are_cut_on_the_left_and_targets_kept(bench: Bench) -> None:
     assert set(ends) == {eos}
     prompts = data.prompts(rows, 20)
     assert prompts["attention_mask"][:, -1].all() and prompts["input_ids"].shape == (len(rows), 20)
+
+
+def test_a_perplexity_beyond_all_numbers_is_a_divergence(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is a number: without a rule of its own, a table would have averaged infinity."""
+    inputs = bench.inputs("tiny_llama", "generation")
+    losses = generation.losses
+    monkeypatch.setattr(generation, "losses", lambda *given: 1e5 * losses(*given))
+    assert train(spec_of(inputs, "lora", lr=1e-9), tmp_path, inputs, Execution(device="cpu")) == "diverged"
+    row = pq.read_table(tmp_path / "result.parquet").to_pylist()[0]
+    assert "'perplexity': inf" in row["reason"] and row["test_metric"] is None
 
 
 def test_a_head_that_is_not_there_cannot_train(bench: Bench, tmp_path: Path) -> None:
