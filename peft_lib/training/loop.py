@@ -108,13 +108,16 @@ def note_epoch(run: Built, state: State, epoch: int, running: float, validation:
 
 
 def select(run: Built, state: State, epoch: int, validation: Evaluation) -> None:
-    """Keeps the best epoch so far: lowest loss or best metric on validation (the first of equals), or the last."""
+    """Keeps the best epoch so far: lowest loss or best metric on validation, or the last. Of epochs with equal metrics (a
+    decoder that matches nothing exactly yet) the one of lower validation loss; then the first."""
     headline, selection, progress = run.request.inputs.dataset.metric, run.request.spec.selection, state.progress
     if selection == "val_metric":
         sign = -1.0 if DATASET_METRICS[headline].direction == "higher" else 1.0
         score = sign * validation.measures[headline]
     else:
         score = validation.loss if selection == "val_loss" else -float(epoch)
-    if progress.selected_score is None or score < progress.selected_score:
+    best = progress.selected_score
+    tied = selection == "val_metric" and score == best
+    if best is None or score < best or (tied and validation.loss < progress.at_selected("validation")["loss"]):
         progress.selected_score, progress.selected_epoch = score, epoch
         state.selected = replace(run.adapter.snapshot(), epoch=epoch)

@@ -231,6 +231,18 @@ def test_prompts_are_cut_on_the_left_and_targets_kept(bench: Bench) -> None:
     assert prompts["attention_mask"][:, -1].all() and prompts["input_ids"].shape == (len(rows), 20)
 
 
+def test_of_epochs_that_match_nothing_the_lower_loss_is_chosen(bench: Bench, tmp_path: Path) -> None:
+    """Exact match is 0 in every epoch of an untrained decoder; the first epoch would be no choice."""
+    inputs = bench.inputs("tiny_llama", "generation")
+    spec = spec_of(inputs, "lora", lr=1e-3, epochs=3, selection="val_metric")
+    train(spec, tmp_path, inputs, Execution(device="cpu"))
+    row = pq.read_table(tmp_path / "result.parquet").to_pylist()[0]
+    epochs = [r for r in pq.read_table(tmp_path / "epochs.parquet").to_pylist() if r["split"] == "validation"]
+    found = {name: [r["value"] for r in epochs if r["metric"] == name] for name in ("exact_match", "loss")}
+    assert set(found["exact_match"]) == {0.0} and row["val_metric"] == 0.0
+    assert row["selected_epoch"] == 1 + int(np.argmin(found["loss"])) > 1
+
+
 def test_a_perplexity_beyond_all_numbers_is_a_divergence(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
