@@ -108,5 +108,6 @@ def asset_token(assets_dir: Path | str, name: str) -> int:
         if isinstance(value, int):
             return value
     raise TextError(
-        f"{assets_dir}: neither manifest.json nor config.json has {name} as an integer: fetch the model again"
+        f"{assets_dir}: neither manifest.json nor config.json has {name} as an integer: fetch the model again, or "
+        "use one whose tokenizer has that token"
     )
