@@ -175,7 +175,7 @@ def _layer(record: BaseModel, source: str, place: Location, kind: type[BaseModel
 
 
 def _of_catalog(record: BaseModel, catalog: str, entry: str, key: str, kind: type[BaseModel] = Settings) -> Layer:
-    """What an entry recommends. Options of methods are no business of a model or of data (`check_catalogs`)."""
+    """What an entry recommends. Options of methods are no business of a model or of data (`check_no_method_options`)."""
     layer = _layer(record, f"{CATALOG_WORDS[catalog]} catalog", ("catalogs", catalog, entry, key), kind)
     layer.given.pop("options", None)
     return layer
