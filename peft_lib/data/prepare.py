@@ -21,6 +21,7 @@ from peft_lib.data.text import TextError, text_columns
 from peft_lib.files import sha256_file, write_text
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
+from peft_lib.study.settings import SHORTEST_TEXT
 
 
 class PrepareError(ValueError):
@@ -94,16 +95,13 @@ def prepare(
         "labels": list(labels_of(loader, entry.options)),
         "rows": dict(sorted(Counter(rows["split"].to_pylist()).items())),
     }
-    if entry.modality == "text":
-        try:
+    try:
+        if entry.modality == "text":
             table, facts = text_columns(rows, style, entry.task, cast(int, max_length), cast(Path, assets_dir))
-        except TextError as error:
-            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
-    else:
-        try:
+        else:
             table, facts = image_columns(rows, cast(int, image_size), model, assets_dir)
-        except ImageError as error:
-            raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
+    except (TextError, ImageError) as error:
+        raise PrepareError(f"data set '{entry.id}' for model '{model.id}': {error}") from error
     out_dir = Path(out_dir)
     write_mapped(table, out_dir / "data.arrow")
     manifest |= facts | {"sha256": sha256_file(out_dir / "data.arrow")}
@@ -129,9 +127,9 @@ def _check_arguments(
                 f"text data set '{entry.id}': needs max_length and the model's folder, and no image_size (got "
                 f"max_length={max_length}, image_size={image_size}, model folder={assets_dir})"
             )
-        if max_length < 8 or (model.max_length is not None and max_length > model.max_length):
+        if max_length < SHORTEST_TEXT or (model.max_length is not None and max_length > model.max_length):
             raise PrepareError(
-                f"max_length={max_length} for model '{model.id}': must be 8 to {model.max_length or 'any'} tokens"
+                f"max_length={max_length} for model '{model.id}': must be {SHORTEST_TEXT} to {model.max_length or 'any'} tokens"
             )
     elif image_size is None or image_size < 1 or max_length is not None:
         raise PrepareError(

@@ -38,7 +38,6 @@ PATTERNS = {
     "random": (r"random:\d+", "a random source names a seed, a whole number", "random:0"),
 }
 """Schemes -> what a source of theirs looks like, in words, and an example."""
-MARKER = "STYLE"
 BLOCKS = ("depth", "num_hidden_layers", "n_layer")
 """What an architecture calls its number of blocks."""
 STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
@@ -47,7 +46,7 @@ STYLES = {"pixels": "image", "pair": "text", "prompt": "text"}
 
 def check_models(models: Mapping[str, ModelEntry], parser: Parser) -> None:
     for key, entry in models.items():
-        check_module(parser, (key, "backbone"), entry.backbone, "backbones", MARKER, "backbone")
+        check_module(parser, (key, "backbone"), entry.backbone, "backbones", "STYLE", "backbone")
         check_options(parser, key, entry.options, "backbones", entry.backbone, "backbone")
         check_no_method_options(parser, key, entry.settings)
         reads = STYLES.get(str(declared("backbones", entry.backbone, "STYLE")))

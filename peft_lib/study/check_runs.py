@@ -8,6 +8,7 @@ from peft_lib.names import nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.layering import Resolved, ResolvedHow
 from peft_lib.study.problems import ABSENT
+from peft_lib.study.settings import SHORTEST_TEXT
 from peft_lib.study.spec import RunSpec
 from peft_lib.study.tally import Tally
 
@@ -17,8 +18,6 @@ REQUIRED = tuple(
     if info.is_required() and name in ("lr", "epochs", "batch_size", "input_size")
 )
 HIGH_LR = 1.0
-SHORTEST_TEXT = 8
-"""Tokens: what data/prepare.py takes at least."""
 
 
 def check_run(

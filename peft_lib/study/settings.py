@@ -9,6 +9,9 @@ from pydantic import Field
 from peft_lib.study.types import Alpha, Frozen, Name, NonNegative, Positive, Scalar, Seed
 from peft_lib.study.wording import Words
 
+SHORTEST_TEXT = 8
+"""Tokens that a text is prepared for at least (`input_size`)."""
+
 
 class Settings(Frozen):
     """Settings of runs. Whatever a method has no use for (rank without factors, chain without links) is ignored.

@@ -83,8 +83,8 @@ def assemble(
     execution: how adapted layers compute, see `adapt`. storage: fp32 or bf16, the format in which weights that do not
     train are kept; what trains is fp32. items: the task's data, if they were read before.
 
-    Raises RunError for a lacking split, weights in bf16 that are to be multiplied in fp32, or a model that cannot recompute its activations, and what the parts raise:
-    PreparedDataError, WeightsError, TargetError.
+    Raises RunError for a lacking split, weights in bf16 that are to be multiplied in fp32, or a model that cannot recompute
+    its activations, and what the parts raise: PreparedDataError, WeightsError, TargetError.
     """
     items = items or read_items(spec, inputs)
     method = get_method(spec.method)

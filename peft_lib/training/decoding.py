@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 
 from peft_lib.data.batches import PreparedText
 from peft_lib.training.assemble import Assembled
+from peft_lib.training.batching import batches
 from peft_lib.training.build import to_device
 from peft_lib.training.errors import RunError
 
@@ -21,8 +22,8 @@ DECODE_TOKENS = 128 * 256
 @torch.no_grad()
 def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None) -> np.ndarray:
     """(N,) one line of text per row (object): the most probable token at every step, up to EOS, the end of the line or
-    the task's MAX_NEW_TOKENS (PROTOCOL section 8), or half of what the model reads. Rows of one group share their prompt, which is
-    answered once. Of a prompt that leaves no room for the answer the last tokens are read.
+    the task's MAX_NEW_TOKENS (PROTOCOL section 8), or half of what the model reads. Rows of one group share their prompt,
+    which is answered once. Of a prompt that leaves no room for the answer the last tokens are read.
 
     Prompts are split over the processes. Raises RunError for a model that cannot generate.
     """
@@ -39,18 +40,15 @@ def decode(parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_l
     for row in rows:
         first.setdefault(data.groups[row], int(row))
     asked = np.array(list(first.values()))
-    asked = asked[np.argsort(data.prompt_lengths(asked), kind="stable")]
-    mine = asked[accelerator.process_index :: accelerator.num_processes]
+    prompts = data.prompt_lengths(asked)
+    mine = np.argsort(prompts, kind="stable")[accelerator.process_index :: accelerator.num_processes]
+    lengths = np.minimum(prompts, longest) + new
     tokenizer = load_tokenizer(parts.inputs.model_dir)
     eos = int(data.manifest["eos_token_id"])
     stop = newline_tokens(tokenizer)
-    size = min(DECODE_BATCH, batch_limit or DECODE_BATCH)
     texts: list[tuple[str, str]] = []
-    start = 0
-    while start < len(mine):
-        widest = min(longest, int(data.prompt_lengths(mine[start : start + size]).max())) + new
-        chosen = mine[start : start + max(1, min(size, DECODE_TOKENS // widest))]
-        start += len(chosen)
+    for places in batches(mine, lengths, min(DECODE_BATCH, batch_limit or DECODE_BATCH), DECODE_TOKENS):
+        chosen = asked[places]
         batch = to_device(data.prompts(chosen, longest), accelerator)
         with accelerator.autocast():
             ids = parts.backbone.generate(parts.model, batch, new, eos, stop)

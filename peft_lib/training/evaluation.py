@@ -1,6 +1,5 @@
 """Eval-mode losses, answers and measures over a set of rows."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +7,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
 
 from peft_lib.tasks.answers import Answers
 from peft_lib.training.assemble import Assembled, TaskData
+from peft_lib.training.batching import batches
 from peft_lib.training.build import Built, to_device
 from peft_lib.training.decoding import decode
 
@@ -42,30 +41,25 @@ def measures_of(parts: Assembled, decoded: bool) -> tuple[str, ...]:
 
 
 def evaluate_split(run: Built, split: str, decoded: bool = False) -> Evaluation:
-    """Evaluates the model of a run, as it is now, on one of its splits; `decoded`: with the text that it writes.
-
-    Not through DDP: its forward pass broadcasts buffers also where nothing trains, and processes would wait for each other
-    for ever where one has more batches.
-    """
+    """Evaluates the model of a run, as it is now, on one of its splits; `decoded`: with the text that it writes."""
     limit = run.request.execution.micro_batch
-    return evaluate(run.parts, run.parts.model, run.items.rows[split], run.request.accelerator, limit, decoded)
+    return evaluate(run.parts, run.items.rows[split], run.request.accelerator, limit, decoded)
 
 
 @torch.no_grad()
 def evaluate(
-    parts: Assembled, model: nn.Module, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None,
-    decoded: bool = False,
+    parts: Assembled, rows: np.ndarray, accelerator: Accelerator, batch_limit: int | None = None, decoded: bool = False,
 ) -> Evaluation:  # fmt: skip
-    """Evaluates every row once, split over the processes; `model` is that of `parts`, wrapped or not.
+    """Evaluates every row once, split over the processes.
 
-    batch_limit: largest number of items that one forward pass may take.
+    Not through DDP: its forward pass broadcasts buffers also where nothing trains, and processes would wait for each other
+    for ever where one has more batches. batch_limit: largest number of items that one forward pass may take.
     """
-    model.eval()
-    data, task = parts.data, parts.task
+    model, data, task = parts.model.eval(), parts.data, parts.task
     order = np.argsort(data.n_tokens[rows], kind="stable")  # by length, so that little is padded
     mine = order[accelerator.process_index :: accelerator.num_processes]
     found: list[tuple[np.ndarray, ...]] = []
-    cut = list(batches(mine, data.n_tokens[rows], min(EVAL_BATCH, batch_limit or EVAL_BATCH)))
+    cut = list(batches(mine, data.n_tokens[rows], min(EVAL_BATCH, batch_limit or EVAL_BATCH), EVAL_TOKENS))
     for chosen, made in zip(cut, data.stream((rows[chosen], None) for chosen in cut), strict=True):
         batch = to_device(made, accelerator)
         targets = to_device(data.targets(rows[chosen]), accelerator)
@@ -79,32 +73,10 @@ def evaluate(
     prediction, score, loss = (np.concatenate([part[i] for part in found])[back] for i in (1, 2, 3))
     if task.DECODED:
         prediction = decode(parts, rows, accelerator, batch_limit) if decoded else np.full(len(rows), "", dtype=object)
-    return _measured(parts, parts.items, rows, prediction, score, loss, decoded)
-
-
-def _measured(
-    parts: Assembled, items: TaskData, rows: np.ndarray, prediction: np.ndarray, score: np.ndarray, loss: np.ndarray,
-    decoded: bool,
-) -> Evaluation:  # fmt: skip
-    data = items.data
     groups = [data.groups[row] for row in rows]
-    answers = Answers(data.y[rows], prediction, loss, items.weights[rows], groups)
-    values = {name: parts.task.MEASURES[name](answers) for name in measures_of(parts, decoded)}
-    return Evaluation(rows, answers, score, answers.mean_loss, values)
-
-
-def batches(order: np.ndarray, n_tokens: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Cuts `order` (positions, shortest item first) into batches of at most `most` items and EVAL_TOKENS padded tokens,
-    but at least one item."""
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and stop - start < most:
-            if (stop - start + 1) * n_tokens[order[stop]] > EVAL_TOKENS:
-                break
-            stop += 1
-        yield order[start:stop]
-        start = stop
+    answers = Answers(data.y[rows], prediction, loss, parts.items.weights[rows], groups)
+    measures = {name: task.MEASURES[name](answers) for name in measures_of(parts, decoded)}
+    return Evaluation(rows, answers, score, answers.mean_loss, measures)
 
 
 def predictions(result: Evaluation, items: TaskData) -> list[dict[str, Any]]:
