@@ -16,7 +16,6 @@ class DataSet:
     measures: str
     sizes: str
     description: str
-    license: str
     carve_out: str | None
 
 
@@ -29,5 +28,5 @@ def data_sets(plan: Plan) -> list[DataSet]:
         task = f"{entry.task}, {entry.num_labels} classes" if entry.num_labels else entry.task
         sizes = " / ".join(f"{entry.sizes[s]:,}" for s in ("train", "validation", "test") if s in entry.sizes)
         carve_out = entry.carve_out.rstrip(".") if entry.carve_out else None
-        rows.append(DataSet(entry.name, task, ", ".join(labels), sizes, entry.description, entry.license, carve_out))
+        rows.append(DataSet(entry.name, task, ", ".join(labels), sizes, entry.description, carve_out))
     return rows
