@@ -10,9 +10,9 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        # without `assets`: where files are fetched from is this machine's business, and reruns nothing
+        # without `assets` and `only`: where files come from, and which part is asked for now, change no table
         study=lambda w: json.dumps(
-            {k: v for k, v in PLAN.data.items() if k != "assets"}, sort_keys=True
+            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")}, sort_keys=True
         ),
     message:
         "Recording the study {STUDY}"

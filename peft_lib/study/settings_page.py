@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
 from peft_lib.study.how import How
-from peft_lib.study.schema import Artefact, Assets, Grid, Rule, Study, When
+from peft_lib.study.schema import Artefact, Assets, Grid, Only, Rule, Study, When
 from peft_lib.study.settings import Settings
 from peft_lib.study.wording import words_of
 
@@ -25,6 +25,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "`when` of a rule": When,
     "A grid": Grid,
     "An artefact": Artefact,
+    "`only` of a study": Only,
     "A model (config/models.yaml)": ModelEntry,
     "`pretrain` of a model": PretrainRecipe,
     "A place under `targets` of a model": Shape,
