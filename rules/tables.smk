@@ -12,7 +12,8 @@ rule study:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
         # without `assets` and `only`: where files come from, and which part is asked for now, change no table
         study=lambda w: json.dumps(
-            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")}, sort_keys=True
+            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")},
+            sort_keys=True,
         ),
     message:
         "Recording the study {STUDY}"
@@ -23,7 +24,7 @@ rule study:
 rule tables:
     input:
         study=rules.study.output[0],
-        runs=RESULTS,
+        runs=lambda w: RESULTS,  # as a function: Snakemake hashes a list once for each of its items
     output:
         [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
     log:
