@@ -7,6 +7,7 @@ the value. The rules between fields are in the `check_*.py` files, the layers of
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from peft_lib.study.layering import Layering, Resolved, ResolvedHow
 from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.merging import merge_documents
 from peft_lib.study.parsing import Parser
+from peft_lib.study.parts import check_asked, check_only
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
 from peft_lib.study.schema import Grid
@@ -83,6 +85,7 @@ class _Planner:
         names = Names(models, datasets, study, self.data, parser, sound)
         tasks, methods = check_names(names)
         check_artefacts(study, self.data, parser)
+        check_only(study, self.data, parser)
         layering = Layering(study, models, datasets, self.tally)
         runs: dict[str, RunSpec] = {}
         provenance: dict[str, dict[str, str]] = {}
@@ -117,7 +120,11 @@ class _Planner:
         if problems:
             raise StudyError(problems, self.source)
         hows = {key: resolved.how for key, resolved in layering.hows.items()}
-        return Plan(study, models, datasets, runs, points, hows, provenance, tuple(self.tally.warnings), self.data)
+        plan = Plan(study, models, datasets, runs, points, hows, provenance, data=self.data)
+        warnings = (*self.tally.warnings, *check_asked(plan, self.data, parser))
+        if parser.problems:
+            raise StudyError(parser.problems, self.source)
+        return replace(plan, warnings=warnings)
 
     def plugins(self) -> None:
         seen: dict[Path, int] = {}

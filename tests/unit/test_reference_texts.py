@@ -3,13 +3,12 @@ and all of it can be set by pdfLaTeX and shown by a browser. Whether the words a
 
 import csv
 import re
-from pathlib import Path
 
 import pytest
-
-from peft_lib.methods.registry import available, get_method
 from peft_lib.report.latex_text import latex_text
 from peft_lib.report.markup import safe_html
+
+from peft_lib.methods.registry import available, get_method
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.how import How
 from peft_lib.study.loading import load_datasets, load_models

@@ -85,6 +85,18 @@ def test_an_addition_runs_exactly_the_new_runs(done: Path, change: dict) -> None
     assert planned_methods(done, study=study) == new
 
 
+def test_a_part_is_asked_for_and_nothing_else(done: Path) -> None:
+    """By seed, method and artefact; the study that is recorded, and so the tables' jobs, know nothing of it."""
+    study = study_with(done, "parts", {"id": "parts"}, seeds=[0, 1], methods=["fft", "lora", "c3la", "cla"])
+    part = "only={artefact: table2, seed: [1], method: [lora, cla]}"
+    assert planned_methods(done, "--config", part, study=study) == ["cla", "lora"]
+    assert planned_methods(done, "--config", "only={seed: 0}", "--", "runs", study=study) == ["cla"]
+    assert planned(done, "--config", "only={seed: 0, method: fft}", "--", "runs", study=study) == {}
+    snakemake(done, "--until", "study", "--config", part, study=study)
+    recorded = json.loads((done / "results/tables/parts/study.json").read_text())
+    assert recorded == yaml.safe_load((done / study).read_text())
+
+
 def test_a_new_rank_leaves_full_fine_tuning_alone(done: Path) -> None:
     assert planned_methods(done, study=study_with(done, "ranks", vary={"rank": [4, 8]})) == ["c3la", "lora"]
 
