@@ -128,18 +128,14 @@ def write_results(plan: Plan, results: Path, run_ids: Iterable[str] | None = Non
 
 def render(plan: Plan, results: Path, out: Path) -> Path:
     """Tables and report of a plan from what is in `results`; the folder of the report."""
-    from peft_lib.report.build import build_report
-    from peft_lib.results.artefacts import build
-    from peft_lib.results.cells import write_cells
+    from peft_lib.report.build import render as render_report
     from peft_lib.results.collect import collect
+    from peft_lib.results.context import build
 
-    tables, report = results / "tables" / plan.study.id, out / "reports" / plan.study.id
     runs = collect(plan, results)
-    for artefact in plan.study.artefacts:
-        write_cells(tables / f"{artefact.id}.parquet", build(plan, artefact, runs, results))
-    tables.mkdir(parents=True, exist_ok=True)
-    build_report(plan, results, tables, report)
-    return report
+    cells = {artefact.id: build(plan, artefact, runs, results) for artefact in plan.study.artefacts}
+    render_report(plan, runs, cells, out / "reports" / plan.study.id)
+    return out / "reports" / plan.study.id
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
-from peft_lib.results.artefacts.marks import goodness
 from peft_lib.results.cells import Cell
+from peft_lib.results.marks import goodness
 from peft_lib.study.quantities import quantity
 
 PUBLISHED_SEEDS = 3
