@@ -3,7 +3,6 @@
 With `normalise_to`, also each value's ratio to that method's.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import Highlight, NormaliseTo, OfGrids
@@ -47,7 +46,7 @@ class Efficiency(OfGrids):
         for name in QUANTITIES:
             for row in context.rows():
                 values = marks.rank([_value(context, group, name) for group in row], self.highlight)
-                values = _with_ratios(values, self.normalise_to)
+                values = marks.with_ratios(values, self.normalise_to)
                 cells += [_compared(context, c, g, name) for c, g in zip(values, row, strict=True)]
         return cells
 
@@ -67,13 +66,8 @@ def _value(context: Context, group: Group, name: str) -> Cell:
     return checked_against_formula(context, group, cell) if name == "trainable_parameters" else cell
 
 
-def _with_ratios(cells: list[Cell], reference: str | None) -> list[Cell]:
-    base = marks.reference_value(cells, reference) if reference else None
-    return [replace(c, ratio=c.value / base) if base and c.measured and c.value is not None else c for c in cells]
-
-
 def _compared(context: Context, cell: Cell, group: Group, name: str) -> Cell:
     printed = context.printed(group, quantity=name)
     if printed is None or printed.ratio is None or printed.ratio_to != getattr(context.artefact, "normalise_to", None):
         return cell
-    return marks.beside(cell, replace(printed, number=printed.ratio), cell.ratio)
+    return marks.beside(cell, printed.as_ratio(), cell.ratio)

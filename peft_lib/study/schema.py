@@ -101,7 +101,7 @@ class Study(How):
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
         default_factory=dict,
         min_length=1,
-        description="name -> runs; absent: no runs, which only artefacts of kind counts can do without",
+        description="name -> runs; absent: no runs, which only artefacts without a grid of their own can do without",
         examples=["{main: {...}}"],
     )
     artefacts: tuple[AnyArtefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
