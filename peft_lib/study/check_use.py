@@ -9,7 +9,7 @@ from peft_lib.study.layering import Layer, Layering, uses
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, problem_at
 from peft_lib.study.quantities import DATASET_METRICS
-from peft_lib.study.schema import Artefact, Study, When
+from peft_lib.study.schema import Study, When
 from peft_lib.study.settings import may_vary
 from peft_lib.study.tally import Tally, few
 
@@ -47,7 +47,7 @@ def check_use(study: Study, layering: Layering, parser: Parser, tally: Tally) ->
         tally.warnings.append(problem_at(("artefacts",), None, rule, "add artefacts to see results", parser.lines))
         return
     _unmeasured(study, layering, parser)
-    shown_grids = {name for a in study.artefacts for name in a.grid or ()}
+    shown_grids = {name for a in study.artefacts for name in a.grids()}
     for name in (g for g in study.grids if g not in shown_grids):
         rule = "no artefact shows this grid: its runs are trained, and no table has them"
         remedy = f"add an artefact with grid: {name}, if they are to be shown"
@@ -58,18 +58,18 @@ def _unmeasured(study: Study, layering: Layering, parser: Parser) -> None:
     """Artefacts of a metric that no data set of their grid measures: every cell would be empty."""
     metrics = {f"test_{name}": name for name in DATASET_METRICS}
     for index, artefact in enumerate(study.artefacts):
-        grids = [name for name in artefact.grid or () if name in study.grids]
+        grids = [name for name in artefact.grids() if name in study.grids]
         names = {task.partition("/")[2] for grid in grids for task in study.grids[grid].tasks}
         entries = [layering.datasets[name] for name in names if name in layering.datasets]
-        for key in Artefact.uses.get(artefact.kind, ()):
-            metric = metrics.get(getattr(artefact, key)) if key in ("metric", "cost") else None
+        for key, shown in artefact.quantities.items():
+            metric = metrics.get(shown)
             if metric is not None and entries and not any(metric in (e.metric, *e.measures) for e in entries):
                 measured = sorted({f"test_{m}" for e in entries for m in (e.metric, *e.measures)})
                 rule = f"no data set of grid {' and '.join(grids)} measures {metric}"
                 remedy = (
                     f"use one of test_metric, {', '.join(measured)}, or add it to `measures` of the data set's entry"
                 )
-                parser.problem(("artefacts", index, key), getattr(artefact, key), rule, remedy)
+                parser.problem(("artefacts", index, key), shown, rule, remedy)
 
 
 def _unused(given: Mapping[str, Any], where: Location, methods: Mapping[str, Method], who: str, parser: Parser) -> None:

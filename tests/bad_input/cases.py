@@ -449,9 +449,9 @@ CASES = {
     "published values of another kind": Case(study("table_2_18.csv", "table_7.csv"), "artefacts[0].published", 41, ("another kind", "table_2_18.csv")),
     "a mark too many": Case(study("kind: methods", "kind: methods\n    highlight: 4"), "artefacts[0].highlight", 39, ("at most 3",)),
     "an artefact without a grid": Case(study("    grid: main\n", ""), "artefacts[0].grid", 37, ("grid of artefacts[0] is missing", "add grid: main")),
-    "a grid that is null": Case(study("grid: main", "grid: null"), "artefacts[0].grid", 39, ("shows the runs of one", "add grid: main")),
+    "a grid that is null": Case(study("grid: main", "grid: null"), "artefacts[0].grid", 39, ("cannot be null", "grid: main")),
     "counts of a grid": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    grid: main\n    title: Performance\n    published: table_6.csv"), "artefacts[0].grid", 39, ("kind counts does not use grid", "remove the line"), 1),
-    "counts of nothing": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    title: Performance"), "artefacts[0].published", 37, ("published is missing", "table_6.csv")),
+    "counts of nothing": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    title: Performance"), "artefacts[0].published", 37, ("published of artefacts[0] is missing", "table_6.csv")),
     "counts that are none": Case(study("    kind: methods\n    grid: main\n    title: Performance", "    kind: counts\n    title: Performance"), "artefacts[0].published", 40, ("another kind", "table_14.csv")),
     "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind counts need no runs", "add grids")),
     # catalogs

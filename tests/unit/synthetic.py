@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from peft_lib.methods.registry import available, get_method
-from peft_lib.results.artefacts.parameters import counts
+from peft_lib.results.parameter_counts import counts
 from peft_lib.run_files import EPOCHS, PREDICTIONS, RESULT, write_rows
 from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan

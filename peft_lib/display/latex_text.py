@@ -1,11 +1,8 @@
-"""Escaped LaTeX as a type, and the Jinja2 environment that escapes every plain text it prints."""
+"""Escaped LaTeX as a type: words that may break, lengths, stacks."""
 
 import re
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from peft_lib.report.markup import latex_escape, short
+from peft_lib.display.markup import latex_escape
 
 LONGEST_WORD = 24
 NARROW = 12
@@ -58,17 +55,3 @@ def _breakable(word: str, longest: int) -> str:
         return latex_escape(word)
     pieces = [word[i : i + 8] for i in range(0, len(word), 8)]
     return r"\discretionary{}{}{}".join(latex_escape(p) for p in pieces)
-
-
-def latex_environment(templates: Path) -> Environment:
-    """Jinja2 with delimiters that LaTeX does not use. Whatever is printed and is not `Latex` is escaped."""
-    env = Environment(
-        block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
-        comment_start_string="<#", comment_end_string="#>", loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, Latex) else latex_text(value),
-    )  # fmt: skip
-    env.filters["short"] = short
-    env.globals["code"] = Latex
-    return env

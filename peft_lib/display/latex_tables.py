@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from peft_lib.report.latex_text import NARROW, Latex, latex_text, shown_length, stacked
-from peft_lib.report.markup import short
-from peft_lib.report.view import LINES, Entry, Label, Row, Table
+from peft_lib.display.latex_text import NARROW, Latex, latex_text, shown_length, stacked
+from peft_lib.display.markup import short
+from peft_lib.display.view import LINES, Entry, Label, Row, Table
 
 WIDTH = 751.0
 """Text width in points: A4 lying down with margins of 1.6 cm."""

@@ -1,21 +1,26 @@
 """What every builder starts from: the points of grids in groups of seeds, and a group's runs as one cell."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from peft_lib.results.cells import Cell
-from peft_lib.results.collect import FAILURES, MEASURE_COLUMNS
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statistics import summarise
-from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import Quantity, quantity
-from peft_lib.study.schema import Artefact
+from peft_lib.results.statuses import FAILURES
+from peft_lib.study.quantities import MEASURE_COLUMNS, Quantity, quantity
 from peft_lib.study.spec import RunSpec
 
+if TYPE_CHECKING:  # planning loads the kinds of artefacts, and with them this module
+    import pandas as pd
+
+    from peft_lib.artefacts.kind import Artefact
+    from peft_lib.study.plan import Plan
+
+Task = tuple[str, str, str]
+"""Model, data set, and what a grid varies: the label of a row."""
 SINGLE = "single seed: no spread"
 STATUS_WORDS = {"out_of_memory": "out of memory"}
 
@@ -40,21 +45,26 @@ class Group:
 class Context:
     """One artefact of a plan, with the runs' rows (`collect`) and the folder of the paper's values."""
 
-    plan: Plan
-    artefact: Artefact
-    runs: pd.DataFrame
-    results: Any
-    references: Any = field(default=REFERENCE)
+    plan: "Plan"
+    artefact: "Artefact"
+    runs: "pd.DataFrame"
+    results: Path
+    references: Path = field(default=REFERENCE)
 
     @cached_property
     def published(self) -> Published | None:
-        return Published(self.artefact.published, self.references) if self.artefact.published else None
+        name = getattr(self.artefact, "published", None)
+        return Published(name, self.references) if name else None
+
+    def of(self, artefact_id: str) -> list[Cell]:
+        """The cells of another artefact of the study, from the same runs. Raises KeyError for an unknown one."""
+        others = {artefact.id: artefact for artefact in self.plan.study.artefacts}
+        return others[artefact_id].build(replace(self, artefact=others[artefact_id]))
 
     @cached_property
     def groups(self) -> list[Group]:
         """Groups in the order of the study: grids as the artefact names them, tasks, varied settings, methods."""
-        assert self.artefact.grid is not None  # planning asks for it where a kind shows runs
-        return [group for name in self.artefact.grid for group in self._of_grid(name)]
+        return [group for name in self.artefact.grids() for group in self._of_grid(name)]
 
     def _of_grid(self, name: str) -> list[Group]:
         grid = self.plan.study.grids[name]
@@ -102,7 +112,7 @@ class Context:
         return self.published.find(**{**settings, **given, **keys})
 
 
-def _measured(rows: pd.DataFrame, what: Quantity) -> dict[str, Any]:
+def _measured(rows: "pd.DataFrame", what: Quantity) -> dict[str, Any]:
     """Value, spread, counts, status and reason of runs that belong together. Stale ones count if all are stale."""
     planned, column = len(rows), what.column
     fresh = rows[rows["status"] == "ok"]
@@ -118,7 +128,7 @@ def _measured(rows: pd.DataFrame, what: Quantity) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _status(rows: pd.DataFrame, fresh: pd.DataFrame, column: str) -> tuple[str, str | None]:
+def _status(rows: "pd.DataFrame", fresh: "pd.DataFrame", column: str) -> tuple[str, str | None]:
     if len(fresh) == len(rows):
         absent = int(fresh[column].isna().sum())
         if not absent:
@@ -145,3 +155,14 @@ def number(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def build(
+    plan: "Plan",
+    artefact: "Artefact",
+    runs: "pd.DataFrame",
+    results: Path | str,
+    references: Path | str = REFERENCE,
+) -> list[Cell]:
+    """Cells of an artefact. `runs` is what `collect(plan, results)` returned."""
+    return artefact.build(Context(plan, artefact, runs, Path(results), Path(references)))

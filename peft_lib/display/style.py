@@ -3,8 +3,10 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +15,8 @@ from matplotlib.figure import Figure
 from peft_lib.files import atomic_path, write_text
 from peft_lib.methods.registry import get_method
 
+P = ParamSpec("P")
+T = TypeVar("T")
 INK, MUTED, RULE = "#1b1f24", "#626b75", "#d5dae0"
 MARKERS = {"baseline": "X", "past": "o", "present": "s", "future": "^", "paca": "D"}
 COLOURS = {"baseline": "#7a7a7a", "past": "#0072b2", "present": "#e69f00", "future": "#009e73", "paca": "#cc79a7"}
@@ -36,9 +40,15 @@ SETTINGS: Any = {
 _DARK = {INK: "#e8eaed", MUTED: "#a7b0ba", RULE: "#3a4149"}
 
 
-def style():
-    """Context in which figures are drawn and saved."""
-    return matplotlib.rc_context(SETTINGS)
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """A function that draws and saves figures, in this style."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        with matplotlib.rc_context(SETTINGS):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def new_figure(width: float, height: float) -> Figure:

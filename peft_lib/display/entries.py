@@ -1,8 +1,8 @@
 """From a cell to what is printed of it: numbers, signs, short words for what went wrong, tooltip."""
 
-from peft_lib.report.view import Entry, Footnotes
-from peft_lib.results.artefacts.context import SINGLE
+from peft_lib.display.view import Entry, Footnotes
 from peft_lib.results.cells import Cell
+from peft_lib.results.context import SINGLE
 
 MINUS = "\u2212"
 SHORT = {

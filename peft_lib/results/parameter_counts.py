@@ -1,43 +1,28 @@
-"""Kind `parameters`: trainable parameters by the catalogs' formulas and as counted by the runs (Table 6).
+"""Trainable parameters by formula beside those that runs counted.
 
 Percent is of (model + A + B), the model with its head, A and B whether they train or not: selectors count as the matrix
 they stand for, as in the paper.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft_lib.results.artefacts import marks
-from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.cells import Cell
+from peft_lib.results.context import Context, Group
 from peft_lib.study.counts import Counts
 from peft_lib.study.counts import counts as counts_of
-from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
 
+if TYPE_CHECKING:
+    from peft_lib.study.plan import Plan
 
-def counts(spec: RunSpec, plan: Plan) -> Counts:
+
+def counts(spec: RunSpec, plan: "Plan") -> Counts:
     """Trainable parameters and (model + A + B), from the catalog's dimensions."""
     return counts_of(spec, plan.models[spec.model.id], plan.datasets[spec.dataset.id])
 
 
-def build(context: Context) -> list[Cell]:
-    cells: list[Cell] = []
-    for panel in ("trainable_parameters", "trainable_pct"):
-        for row in context.rows():
-            for group in row:
-                by_formula = counts(context.spec(group), context.plan)
-                cell = _checked(context, group, by_formula)
-                if panel == "trainable_pct":
-                    share = 100 / by_formula.total
-                    value = None if cell.value is None else cell.value * share
-                    cell = replace(cell, value=value, expected=by_formula.percent, unit="%", digits=3)
-                cell = replace(cell, panel=panel)
-                cells.append(marks.beside(cell, context.printed(group, quantity=panel), cell.value))
-    return cells
-
-
-def _checked(context: Context, group: Group, by_formula: Counts) -> Cell:
+def checked(context: Context, group: Group, by_formula: Counts) -> Cell:
     """The counted value, or the formula's where no run has counted yet, and a mismatch said loudly."""
     blank: dict[str, Any] = {"sd": None, "low": None, "high": None, "values": ()}
     cell = replace(context.cell(group, "trainable_parameters"), expected=by_formula.trainable, **blank)

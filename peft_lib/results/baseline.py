@@ -1,28 +1,11 @@
-"""Kind `methods`: rows are tasks, columns are methods. Tables 2/18, 3/16 and, with `normalise_to`, 17."""
+"""What a run has to beat: the score of the best constant answer, as a cell of its row."""
 
 from dataclasses import replace
 from typing import Any
 
-from peft_lib.results.artefacts import marks
-from peft_lib.results.artefacts.context import Context, Group
 from peft_lib.results.cells import Cell
+from peft_lib.results.context import Context, Group
 from peft_lib.study.quantities import quantity
-
-
-def build(context: Context) -> list[Cell]:
-    artefact = context.artefact
-    cells: list[Cell] = []
-    for row in context.rows():
-        values = [context.cell(group, artefact.metric) for group in row]
-        if artefact.normalise_to:
-            values = marks.normalise(values, artefact.normalise_to)
-        values = marks.rank(values, artefact.highlight)
-        if artefact.change_vs_best:
-            values = marks.change_against_best(values)
-        cells += [marks.beside(c, context.printed(g), c.value) for c, g in zip(values, row, strict=True)]
-        if artefact.metric == "test_metric" and not artefact.normalise_to:
-            cells.append(baseline(context, row))
-    return cells
 
 
 def baseline(context: Context, row: list[Group]) -> Cell:

@@ -1,11 +1,23 @@
 """Kind `hyperparameters`: the settings that the runs of each task actually use, and where each comes from (Table 7)."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
+from peft_lib.artefacts.kind import OfGrids
+from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.display.remarks import published_remarks
+from peft_lib.display.tables import setting_name, task_name
+from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.methods.registry import get_method
-from peft_lib.results.artefacts.context import Context, Group, number
 from peft_lib.results.cells import Cell
+from peft_lib.results.context import Context, Group, number
+from peft_lib.study.parsing import Parser
+from peft_lib.study.problems import Location
 from peft_lib.study.spec import RunSpec
+
+if TYPE_CHECKING:
+    from peft_lib.study.plan import Plan
+    from peft_lib.study.schema import Study
 
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
@@ -18,18 +30,45 @@ UNLESS_USED = ("flip", "rand_augment", "mixup", "cutmix", "label_smoothing")
 SOURCES = {"defaults": "the study's defaults", "grid": "the grid", "varied": "varied by a grid"}
 
 
-def build(context: Context) -> list[Cell]:
-    """One cell per task, setting and set of methods that share a value; settings that no run has are left out."""
-    cells: list[Cell] = []
-    tasks: dict[tuple[str, str], list[Group]] = {}
-    for group in context.groups:
-        tasks.setdefault((group.model, group.dataset), []).append(group)
-    for groups in tasks.values():
-        for setting in SETTINGS:
-            cells += _setting(context, groups, setting)
-        seeds = ", ".join(dict.fromkeys(str(context.plan.runs[i].seed) for g in groups for i in g.run_ids))
-        cells.append(_cell(context, groups, groups, "seeds", seeds, SOURCES["grid"]))
-    return cells
+class Hyperparameters(OfGrids):
+    """Settings as used, one column per task, with their sources as footnotes."""
+
+    kind: Literal["hyperparameters"]
+    published: Published = None
+
+    layout = "settings"
+
+    def check(self, where: Location, study: "Study", parser: Parser) -> None:
+        super().check(where, study, parser)
+        check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"setting"}))
+
+    def build(self, context: Context) -> list[Cell]:
+        """One cell per task, setting and set of methods that share a value; settings that no run has are left out."""
+        cells: list[Cell] = []
+        tasks: dict[tuple[str, str], list[Group]] = {}
+        for group in context.groups:
+            tasks.setdefault((group.model, group.dataset), []).append(group)
+        for groups in tasks.values():
+            for setting in SETTINGS:
+                cells += _setting(context, groups, setting)
+            seeds = ", ".join(dict.fromkeys(str(context.plan.runs[i].seed) for g in groups for i in g.run_ids))
+            cells.append(_cell(context, groups, groups, "seeds", seeds, SOURCES["grid"]))
+        return cells
+
+    def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
+        """Rows are settings (and the methods they are for), columns are tasks; footnotes say where values come from."""
+        tasks = list(dict.fromkeys((c.model, c.dataset) for c in cells))
+        keys = sorted({(c.column, c.row) for c in cells}, key=_order([(c.column, c.row) for c in cells]))
+        by_place = {(c.column, c.row, c.model, c.dataset): c for c in cells}
+        rows = []
+        for setting, who in keys:
+            entries = tuple(_shown(by_place.get((setting, who, *task)), notes) for task in tasks)
+            rows.append(Row((setting_name(setting), who), entries))
+        columns = tuple(Label.plain(task_name(plan, m, d)) for m, d in tasks)
+        return [Table(("Setting", "Methods, if not all"), columns, tuple(rows))]
+
+    def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
+        return published_remarks(cells, self.published)
 
 
 def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
@@ -103,3 +142,19 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value)
+
+
+def _order(items: list[tuple[str, str]]) -> Callable[[tuple[str, str]], tuple[int, int]]:
+    """First by when a setting was first named, then by when its group of methods was."""
+    settings_ = {s: i for i, s in reversed(list(enumerate(s for s, _ in items)))}
+    places = {item: i for i, item in reversed(list(enumerate(items)))}
+    return lambda item: (settings_[item[0]], places[item])
+
+
+def _shown(cell: Cell | None, notes: Footnotes) -> Entry:
+    if cell is None:
+        return EMPTY
+    lines = {"paper": cell.published_text} if cell.published_text else {}
+    return Entry(
+        cell.text or "", lines, notes=notes.mark(cell.source), title=f"source: {cell.source}", run=cell.run_ids[0]
+    )

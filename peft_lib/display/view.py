@@ -7,9 +7,9 @@ from string import ascii_lowercase
 
 from markupsafe import Markup, escape
 
+from peft_lib.display.latex_text import NARROW, latex_text
+from peft_lib.display.markup import latex_name, safe_html, short
 from peft_lib.methods.registry import get_method
-from peft_lib.report.latex_text import NARROW, latex_text
-from peft_lib.report.markup import latex_name, safe_html, short
 
 HEADING = 40
 """Characters of a method's name in a heading in LaTeX; the HTML page has all of them."""
@@ -98,6 +98,17 @@ class Table:
     @property
     def line_kinds(self) -> list[str]:
         return [name for name in LINES if any(name in row.lines for row in self.rows)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: file name without ending, what it shows in words, its size in pixels."""
+
+    name: str
+    alt: str
+    title: str
+    width: int
+    height: int
 
 
 class Footnotes:
