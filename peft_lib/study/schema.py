@@ -22,8 +22,9 @@ class When(Frozen):
     dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
     method: Names | None = Field(None, description="method ids", examples=[["lora"]])
     lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
+    grid: Names | None = Field(None, description="names of grids; not for how", examples=[["main"]])
 
-    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group")
+    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group", "grid")
 
 
 class Rule(Frozen):
@@ -46,7 +47,7 @@ class Grid(Frozen):
     methods: tuple[Name, ...] = Field(min_length=1, description="method ids", examples=[["lora", "cla"]])
     seeds: tuple[Seed, ...] = Field(min_length=1, description="one run each", examples=[[12, 22]])
     vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
-        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}"
+        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}, options.<name>"
     )
     set: Settings = Field(Settings(), description="settings of this grid alone; win over rules")
 
@@ -97,6 +98,12 @@ class Study(How):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where runs compute")
     deterministic: bool = Field(True, description="bitwise repeatable kernels on CUDA, at their cost")
     defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
+    rules_from: tuple[PathText, ...] = Field(
+        (), description="CSV files of rules, applied in order before `rules`", examples=[["config/rules.csv"]]
+    )
+    rule_texts: dict[PathText, str] = Field(
+        default_factory=dict, description="recorded studies: file of rules_from -> its text, read in place of the file"
+    )
     rules: tuple[Rule, ...] = Field((), description="settings of some runs")
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
         default_factory=dict,
