@@ -1,4 +1,23 @@
-# Aggregation: the cells of every artefact, from the runs it names.
+# Aggregation: one job per artefact, from the runs that it shows. A run that is missing or failed keeps only the artefacts
+# from being made that show it.
+
+AGGREGATION = tree_hash(
+    "peft_lib/artefacts",
+    "peft_lib/results",
+    "peft_lib/study/quantities.py",
+    "peft_lib/study/counts.py",
+    "reports/reference",
+)
+ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
+
+
+def results_of(wildcards):
+    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
+    return [
+        f"results/runs/{PLAN.runs[run_id].folder}/result.parquet"
+        for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+        if run_id in PLAN.asked
+    ]
 
 
 rule study:
@@ -21,31 +40,27 @@ rule study:
         "printf '%s' {params.study:q} | python -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
 
 
-rule tables:
+rule artefact:
     input:
         study=rules.study.output[0],
-        runs=lambda w: RESULTS,  # as a function: Snakemake hashes a list once for each of its items
+        runs=results_of,
     output:
-        [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
+        f"results/tables/{STUDY}/{{artefact}}.parquet",
     log:
-        f"results/tables/{STUDY}/tables.log",
+        f"results/tables/{STUDY}/{{artefact}}.log",
+    wildcard_constraints:
+        artefact=one_of(ARTEFACTS),
     conda:
         environment
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        fingerprint=tree_hash(
-            "peft_lib/results",
-            "peft_lib/study/quantities.py",
-            "peft_lib/study/counts.py",
-            "reports/reference",
-            extra=[PLAN.shown_facts()],
-        ),
+        code=AGGREGATION,
+        shown=lambda w: PLAN.shown_facts(w.artefact),
         root=untracked(ROOT),
-        folder=subpath(input.study, parent=True),
     message:
-        "Aggregating {STUDY}"
+        "Aggregating {wildcards.artefact} of {STUDY}"
     shell:
         "python -m workflow_scripts.tables --config {input.study} --root {params.root:q} --results results"
-        " --out-dir {params.folder} >> {log} 2>&1"
+        " --artefact {wildcards.artefact} --out {output} >> {log} 2>&1"

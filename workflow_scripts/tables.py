@@ -8,9 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from peft_lib.results.artefacts import build
-from peft_lib.results.cells import write_cells
+from peft_lib.results.cell_files import write_cells
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.expand import plan_file
 from workflow_scripts.errors import run

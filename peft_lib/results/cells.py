@@ -3,21 +3,12 @@
 All artefacts share one schema, so HTML, LaTeX, JSON and CSV are renderings of the same rows.
 """
 
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from peft_lib.files import atomic_path
-
-CELLS_VERSION = 3
-TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Values are in `unit`, as displayed (percent, not fractions). Fields: see CELLS."""
+    """Values are in `unit`, as displayed (percent, not fractions). Fields: see DESCRIPTIONS."""
 
     artefact: str
     kind: str
@@ -45,6 +36,8 @@ class Cell:
     source: str | None = None
     published: float | None = None
     published_text: str | None = None
+    published_also: str | None = None
+    published_note: str | None = None
     difference: float | None = None
     status: str = "ok"
     reason: str | None = None
@@ -81,7 +74,7 @@ class Cell:
         return self.value is not None and self.status == "ok"
 
 
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     "artefact": "id of the artefact in the study",
     "kind": "kind of the artefact",
     "panel": "part of the artefact: a quantity (efficiency, cost, curves), a task and method (heatmap)",
@@ -101,13 +94,15 @@ _DESCRIPTIONS = {
     "low": "lower end of the 95 % interval of the mean over seeds (docs/results.md); null below three seeds",
     "high": "upper end of it",
     "values": "the single runs' values that the value is the mean of, in the order of run_ids",
-    "ratio": "value divided by the reference method's (efficiency)",
+    "ratio": "value divided by the reference method's",
     "expected": "value by formula (trainable parameters)",
     "intended": "counts: the value of our own reading, where the printed count needs another one",
     "text": "what is shown where a cell is no number (hyper-parameters)",
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
-    "published_text": "the paper's setting or count, as printed",
+    "published_text": "the published value as printed, or the paper's setting",
+    "published_also": "what else the paper prints there: the value that a ratio was made of, or the ratio to a method's value",
+    "published_note": "what there is to say of the printed value; it may still be a target",
     "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
@@ -118,37 +113,3 @@ _DESCRIPTIONS = {
     "caveat": "why the published value is no fair target",
     "run_ids": "runs behind the cell",
 }
-_TYPES = {
-    "digits": COUNT,
-    "n": COUNT,
-    "planned": COUNT,
-    "rank_in_row": COUNT,
-    "run_ids": pa.list_(TEXT),
-    "values": pa.list_(NUMBER),
-    "tied": TRUTH,
-} | dict.fromkeys(
-    ("value", "sd", "low", "high", "ratio", "expected", "intended", "published", "difference", "change_vs_best"), NUMBER
-)
-CELLS = pa.schema(
-    [pa.field(f.name, _TYPES.get(f.name, TEXT), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],
-    metadata={"schema_version": str(CELLS_VERSION)},
-)
-
-
-def write_cells(path: Path | str, cells: list[Cell]) -> None:
-    """Writes the cells of one artefact atomically."""
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(c) for c in cells], schema=CELLS), temporary)
-
-
-def read_cells(path: Path | str) -> list[Cell]:
-    """Cells of one artefact. Raises ValueError if another release wrote them."""
-    table = pq.read_table(path)
-    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
-    if version != str(CELLS_VERSION):
-        raise ValueError(
-            f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables"
-        )
-    return [
-        Cell(**{**row, "run_ids": tuple(row["run_ids"]), "values": tuple(row["values"])}) for row in table.to_pylist()
-    ]

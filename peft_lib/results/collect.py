@@ -12,14 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from peft_lib.names import first_line
+from peft_lib.results.statuses import RECORDED
 from peft_lib.run_files import EPOCHS, RESULT, read_rows
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import DATASET_METRICS, MEASURES, QUANTITIES, quantity, value_of
-
-RECORDED = ("ok", "diverged", "out_of_memory")
-MEASURE_COLUMNS = tuple(f"{MEASURES}.{name}" for name in DATASET_METRICS)
-FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing")
-"""Everything that is not ok, the one to name first first."""
+from peft_lib.study.quantities import MEASURE_COLUMNS, QUANTITIES, quantity, value_of
 
 
 def collect(plan: Plan, results: Path | str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-NOT_NUMBERS = {"study", "results", "report", "names", "run_files"}
+NOT_NUMBERS = {"study", "results", "artefacts", "display", "report", "names", "run_files"}
 """Packages and modules of peft_lib that no number depends on: `names` words errors, `run_files` describes columns."""
 
 FOR_PEOPLE = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peft_lib.names import nearest
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, Problem, problem_at
-from peft_lib.study.schema import Artefact, Only, Study
+from peft_lib.study.schema import Only, Study
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -31,14 +31,9 @@ def asked(plan: "Plan", only: Only) -> frozenset[str]:
     return frozenset(left)
 
 
-def artefact_runs(plan: "Plan", artefact: Artefact) -> tuple[str, ...]:
-    """Ids of the runs that an artefact shows, each once."""
-    return tuple(dict.fromkeys(point.run_id for grid in artefact.grid or () for point in plan.points[grid]))
-
-
 def _runs_of(plan: "Plan", key: str, value: Any) -> Iterable[str]:
     if key == "artefact":
-        return (run for a in plan.study.artefacts if a.id == value for run in artefact_runs(plan, a))
+        return (run for a in plan.study.artefacts if a.id == value for run in a.run_ids(plan))
     if key == "grid":
         return (point.run_id for point in plan.points[value])
     if key in ("model", "dataset"):
@@ -70,7 +65,7 @@ def check_asked(plan: "Plan", data: dict[str, Any], parser: Parser) -> list[Prob
     """
     only = plan.study.only
     given = [key for key in WORDS if getattr(only, key) is not None]
-    without = {a.id for a in plan.study.artefacts if not artefact_runs(plan, a)}
+    without = {a.id for a in plan.study.artefacts if not a.run_ids(plan)}
     if not given or (given == ["artefact"] and without.issuperset(only.artefact or ())):
         return []
     if not plan.asked:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from peft_lib.methods.registry import get_method
-from peft_lib.results.artefacts import build
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.expand import plan_file
 from peft_lib.study.needs import needs

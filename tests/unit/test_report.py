@@ -15,13 +15,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from peft_lib.display.entries import fixed
+from peft_lib.display.latex_text import latex_text, shown_length, stacked
+from peft_lib.display.markup import latex_escape, latex_name, plain_name, safe_html
+from peft_lib.display.view import Footnotes
 from peft_lib.methods.method import Method
 from peft_lib.methods.registry import get_method, register, unregister
 from peft_lib.report.compile import check_log
-from peft_lib.report.entries import fixed
-from peft_lib.report.latex_text import latex_text, shown_length, stacked
-from peft_lib.report.markup import latex_escape, latex_name, plain_name, safe_html
-from peft_lib.report.view import Footnotes
 from peft_lib.study.plan import Plan
 from tests.unit import synthetic
 from workflow_scripts import latex, report, tables

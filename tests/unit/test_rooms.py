@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from peft_lib.display import style
+from peft_lib.display.tables import FAMILIES, family_name
 from peft_lib.methods.method import Method
 from peft_lib.methods.registry import available, get_method, register, unregister
 from peft_lib.names import first_line
-from peft_lib.report import style
-from peft_lib.report.tables import FAMILIES, family_name
 
 ROOMS = ("peft_lib/results", "peft_lib/report", "reports/templates")
 
@@ -43,8 +43,8 @@ def stranger():
 
 
 def test_a_learning_rate_group_of_one_s_own_is_called_by_its_methods(stranger, tmp_path: Path):
-    from peft_lib.results.artefacts import build
     from peft_lib.results.collect import collect
+    from peft_lib.results.context import build
     from tests.unit import synthetic
 
     data = synthetic.study()
