@@ -220,6 +220,14 @@ class TestReproduction:
         assert artefacts["named"].run_ids(plan) == artefacts["summary"].run_ids(plan)
         assert artefacts["summary"].grids() == ()
 
+    def test_it_is_made_anew_when_an_option_of_what_it_sums_up_changes(self):
+        """The rule's parameter `shown`: another metric of the table, which says nothing of the summary itself."""
+        plans = [
+            make_plan([TABLE_2 | {"metric": metric}, SUMMARY], main=grid()) for metric in ("test_metric", "test_loss")
+        ]
+        shown = [plan.shown_facts("summary") for plan in plans]
+        assert shown[0] != shown[1] and plans[0].runs.keys() == plans[1].runs.keys()
+
     def test_two_seeds_have_no_interval_and_more_published_seeds_narrow_it(self, tmp_path: Path):
         plan = make_plan(
             [TABLE_2, SUMMARY, SUMMARY | {"id": "sure", "published_seeds": 1000}],
