@@ -12,7 +12,7 @@ from peft_lib.study.how import How
 from peft_lib.study.parsing import HOMES
 from peft_lib.study.settings import SWEEPABLE, Settings
 from peft_lib.study.types import Frozen, Id, Name, Names, PathText, Seed, Text
-from peft_lib.study.wording import Words
+from peft_lib.study.wording import OneOrMany, Words
 
 
 class When(Frozen):
@@ -22,8 +22,9 @@ class When(Frozen):
     dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
     method: Names | None = Field(None, description="method ids", examples=[["lora"]])
     lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
+    grid: Names | None = Field(None, description="names of grids; not for how", examples=[["main"]])
 
-    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group")
+    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group", "grid")
 
 
 class Rule(Frozen):
@@ -46,7 +47,7 @@ class Grid(Frozen):
     methods: tuple[Name, ...] = Field(min_length=1, description="method ids", examples=[["lora", "cla"]])
     seeds: tuple[Seed, ...] = Field(min_length=1, description="one run each", examples=[[12, 22]])
     vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
-        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}"
+        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}, options.<name>"
     )
     set: Settings = Field(Settings(), description="settings of this grid alone; win over rules")
 
@@ -66,6 +67,21 @@ class Assets(Frozen):
     )
 
 
+class Only(Frozen):
+    """A part of a study: the runs that fit every given key. It changes no run and no table, only what is asked for."""
+
+    artefact: Names | None = Field(None, description="ids of artefacts: the runs that they show", examples=[["table2"]])
+    grid: Names | None = Field(None, description="names of grids", examples=[["main"]])
+    model: Names | None = Field(None, description="model ids", examples=[["minilm_l3"]])
+    dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
+    method: Names | None = Field(None, description="method ids", examples=[["lora"]])
+    seed: Annotated[tuple[Seed, ...], OneOrMany(), Field(min_length=1)] | None = Field(
+        None, description="seeds", examples=[[12]]
+    )
+
+    not_null: ClassVar[tuple[str, ...]] = ("artefact", "grid", "model", "dataset", "method", "seed")
+
+
 class Study(How):
     """A study file. Its own keys of `How` are the defaults of all its runs."""
 
@@ -82,6 +98,12 @@ class Study(How):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where runs compute")
     deterministic: bool = Field(True, description="bitwise repeatable kernels on CUDA, at their cost")
     defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
+    rules_from: tuple[PathText, ...] = Field(
+        (), description="CSV files of rules, applied in order before `rules`", examples=[["config/rules.csv"]]
+    )
+    rule_texts: dict[PathText, str] = Field(
+        default_factory=dict, description="recorded studies: file of rules_from -> its text, read in place of the file"
+    )
     rules: tuple[Rule, ...] = Field((), description="settings of some runs")
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
         default_factory=dict,
@@ -90,6 +112,7 @@ class Study(How):
         examples=["{main: {...}}"],
     )
     artefacts: tuple[AnyArtefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+    only: Only = Field(Only(), description="the part of the study whose runs are asked for; absent: all")
 
 
 HOMES.update(dict.fromkeys(Settings.model_fields, "defaults, set of a rule, or set of a grid"))
