@@ -34,10 +34,11 @@ class Value:
     ratio_text: str | None = None
     note: str | None = None
     also: str | None = None
+    unit: str = ""
 
     def as_ratio(self) -> "Value":
         """The printed ratio as the value, and the value with its unit beside it."""
-        return replace(self, text=self.ratio_text or "", number=self.ratio, also=self.text)
+        return replace(self, text=self.ratio_text or "", number=self.ratio, also=f"{self.text} {self.unit}".strip())
 
 
 class Published:
@@ -78,6 +79,7 @@ class Published:
             ratio_text=ratio,
             note=row.get("note") or None,
             also=f"\u00d7{ratio}" if ratio else None,
+            unit=row.get("unit") or "",
         )
 
 
