@@ -1,5 +1,6 @@
 """Kind `methods`: rows are tasks, columns are methods. Tables 2/18, 3/16 and, with `normalise_to`, 17, 4 and 5."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,7 +13,8 @@ from peft_lib.display.view import Footnotes, Table
 from peft_lib.results import marks
 from peft_lib.results.baseline import baseline
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context
+from peft_lib.results.context import Context, Group
+from peft_lib.results.published import Value
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 
@@ -48,10 +50,17 @@ class Methods(OfGrids):
             values = marks.rank(values, self.highlight)
             if self.change_vs_best:
                 values = marks.change_against_best(values)
-            cells += [marks.beside(c, context.printed(g), c.value) for c, g in zip(values, row, strict=True)]
+            cells += [marks.beside(c, self._printed(context, g), c.value) for c, g in zip(values, row, strict=True)]
             if self.metric == "test_metric" and not self.normalise_to:
                 cells.append(baseline(context, row))
         return cells
+
+    def _printed(self, context: Context, group: Group) -> Value | None:
+        """The paper's value; where values are divided, the printed ratio of a file that has both."""
+        printed = context.printed(group)
+        if printed is None or printed.ratio_to is None or self.normalise_to is None:
+            return printed
+        return replace(printed, number=printed.ratio) if printed.ratio_to == self.normalise_to else None
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
         return by_method(cells, plan, notes)

@@ -101,6 +101,8 @@ def tooltip(cell: Cell) -> str:
         parts.append(f"95 % interval {fixed(cell.low, cell.digits)} to {fixed(cell.high, cell.digits)}")
     if 1 < len(cell.values) <= SHOWN_SEEDS:
         parts.append(f"single seeds {singles(cell)}")
+    if cell.published_text:
+        parts.append(f"the paper prints {cell.published_text}")
     if cell.planned:
         parts.append(f"{cell.n} of {cell.planned} runs")
     if cell.tied:

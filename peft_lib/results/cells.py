@@ -98,7 +98,7 @@ DESCRIPTIONS = {
     "text": "what is shown where a cell is no number (hyper-parameters)",
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
-    "published_text": "the paper's setting or count, as printed",
+    "published_text": "the paper's setting, count or (efficiency) value, as printed",
     "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
