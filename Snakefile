@@ -25,6 +25,13 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
+onerror:
+    print(
+        "Some jobs failed. `snakemake render`, with the same --configfile, renders what there is; --keep-going goes on after"
+        " a failure."
+    )
+
+
 localrules:
     all,
     runs,

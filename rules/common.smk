@@ -31,7 +31,12 @@ if workflow.is_main_process:
 
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
-RESULTS = [f"results/runs/{folder}/result.parquet" for folder in RUNS]
+# what is asked for: all runs, or the study's part (`only`)
+RESULTS = [
+    f"results/runs/{folder}/result.parquet"
+    for folder, spec in RUNS.items()
+    if spec.run_id in PLAN.asked
+]
 REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
 PREPARED = PLAN.prepared
 MODELS = sorted({spec.model.id for spec in RUNS.values()})

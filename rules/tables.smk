@@ -12,10 +12,11 @@ ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
 
 
 def results_of(wildcards):
-    """The results of the runs that an artefact shows."""
+    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
     return [
         f"results/runs/{PLAN.runs[run_id].folder}/result.parquet"
         for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+        if run_id in PLAN.asked
     ]
 
 
@@ -28,9 +29,10 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        # without `assets`: where files are fetched from is this machine's business, and reruns nothing
+        # without `assets` and `only`: where files come from, and which part is asked for now, change no table
         study=lambda w: json.dumps(
-            {k: v for k, v in PLAN.data.items() if k != "assets"}, sort_keys=True
+            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")},
+            sort_keys=True,
         ),
     message:
         "Recording the study {STUDY}"

@@ -9,10 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from peft_lib.report.build import TEMPLATES, render
+from peft_lib.report.build import TEMPLATES, build_report, render
 from peft_lib.results.cell_files import read_cells
 from peft_lib.results.collect import collect
-from peft_lib.results.context import build
 from peft_lib.study.expand import plan_file
 from workflow_scripts.errors import run
 
@@ -27,12 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--templates", default=TEMPLATES, type=Path)
     options = parser.parse_args(arguments)
     plan = plan_file(options.config, options.root)
-    runs = collect(plan, options.results)
     if options.tables:
         cells = {a.id: read_cells(options.tables / f"{a.id}.parquet") for a in plan.study.artefacts}
+        render(plan, collect(plan, options.results), cells, options.out, options.templates)
     else:
-        cells = {a.id: build(plan, a, runs, options.results) for a in plan.study.artefacts}
-    render(plan, runs, cells, options.out, options.templates)
+        build_report(plan, options.results, options.out, options.templates)
     return 0
 
 

@@ -50,7 +50,7 @@ class Efficiency(OfGrids):
         for name in QUANTITIES:
             for row in context.rows():
                 values = marks.rank([_value(context, group, name) for group in row], self.highlight)
-                values = _with_ratios(values, self.normalise_to)
+                values = marks.with_ratios(values, self.normalise_to)
                 cells += [
                     _compared(context, replace(cell, column=column), group, name)
                     for cell, group in zip(values, row, strict=True)
@@ -74,11 +74,6 @@ def _value(context: Context, group: Group, name: str) -> Cell:
     return checked_against_formula(context, group, cell) if name == "trainable_parameters" else cell
 
 
-def _with_ratios(cells: list[Cell], reference: str | None) -> list[Cell]:
-    base = marks.reference_value(cells, reference) if reference else None
-    return [replace(c, ratio=c.value / base) if base and c.measured and c.value is not None else c for c in cells]
-
-
 def _columns(context: Context, group: Group, name: str) -> list[str]:
     """The method; where its runs gather columns, as the paper's s-variant of it does, what the paper prints of either."""
     if _execution(context, group) != "gather":
@@ -97,4 +92,4 @@ def _compared(context: Context, cell: Cell, group: Group, name: str) -> Cell:
     printed = context.printed(group, method=cell.column, quantity=name)
     if printed is None or printed.ratio is None or printed.ratio_to != getattr(context.artefact, "normalise_to", None):
         return cell
-    return replace(marks.beside(cell, replace(printed, number=printed.ratio), cell.ratio), published_text=printed.text)
+    return marks.beside(cell, printed.as_ratio(), cell.ratio)

@@ -152,7 +152,7 @@ def _heated(cell: Cell | None, notes: Footnotes, low: float, high: float) -> Ent
     if cell is None:
         return EMPTY
     shown = entry(cell, notes, single=True)
-    keep = {k: v for k, v in shown.lines.items() if k in ("n", "edge", "paper", "difference")}
+    keep = {k: v for k, v in shown.lines.items() if k in ("n", "edge", "sd", "paper", "difference")}
     if not cell.measured:
         return replace(shown, lines=keep)
     share = (cell.number - low) / (high - low) if high > low else 0.5

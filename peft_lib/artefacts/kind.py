@@ -136,9 +136,11 @@ class OfGrids(Artefact):
         """Its grids that the study has."""
         yield from ((name, study.grids[name]) for name in self.grid if name in study.grids)
 
-    def check_reference_method(self, method: str | None, where: Location, study: "Study", parser: Parser) -> None:
+    def check_reference_method(
+        self, method: str | None, where: Location, study: "Study", parser: Parser, option: str = "normalise_to"
+    ) -> None:
         """A method that values are divided by is run by every grid."""
         for name, grid in self.known_grids(study):
             if method is not None and method not in grid.methods:
                 remedy = f"use one of {', '.join(grid.methods)}, or add it to the grid"
-                parser.problem((*where, "normalise_to"), method, f"grid {name} does not run that method", remedy)
+                parser.problem((*where, option), method, f"grid {name} does not run that method", remedy)

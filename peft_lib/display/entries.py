@@ -48,13 +48,19 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     if cell.change_vs_best is not None:
         arrow = "\u25bc" if cell.change_vs_best < 0 else "\u25b2"
         lines["change"] = f"{arrow}{abs(cell.change_vs_best):.2f}%"
+    # As many digits as the paper's ratios.
+    ratio_digits = 3 if cell.published is not None else 2
     if cell.ratio is not None:
-        lines["ratio"] = f"\u00d7{cell.ratio:.2f}"
+        lines["ratio"] = f"\u00d7{cell.ratio:.{ratio_digits}f}"
     if cell.status == "mismatch" and cell.expected is not None:
         lines["formula"] = fixed(cell.expected, cell.digits)
-    digits = 2 if cell.ratio is not None else cell.digits
+    of_ratio = cell.kind == "efficiency" and cell.ratio is not None
+    digits = ratio_digits if of_ratio else cell.digits
     if cell.published is not None:
-        lines["paper"] = fixed(cell.published, digits)
+        printed = cell.published_text or fixed(cell.published, digits)
+        lines["paper"] = f"\u00d7{printed}" if of_ratio else printed
+    if cell.published_also:
+        lines["also"] = cell.published_also
     if cell.difference is not None:
         lines["difference"] = fixed(cell.difference, digits, signed=True)
     return lines
@@ -79,7 +85,8 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
         text = fixed(cell.value, digits) + {"mismatch": "\u2260", "stale": "\u2020"}.get(cell.status, "")
     wrong = cell.status != "ok" or (cell.reason and cell.reason != SINGLE)
     letters = notes.mark(_note(cell)) if wrong else ()
-    letters += notes.mark(f"published value: {cell.caveat}" if cell.caveat else None)
+    letters += notes.mark(f"no fair target: {cell.caveat}" if cell.caveat else None)
+    letters += notes.mark(f"as printed: {cell.published_note}" if cell.published_note else None)
     return Entry(
         text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, tied=cell.tied, status=cell.status, notes=letters,
         title=tooltip(cell), run=cell.run_ids[0] if cell.run_ids else None,
@@ -101,8 +108,6 @@ def tooltip(cell: Cell) -> str:
         parts.append(f"95 % interval {fixed(cell.low, cell.digits)} to {fixed(cell.high, cell.digits)}")
     if 1 < len(cell.values) <= SHOWN_SEEDS:
         parts.append(f"single seeds {singles(cell)}")
-    if cell.published_text:
-        parts.append(f"the paper prints {cell.published_text}")
     if cell.planned:
         parts.append(f"{cell.n} of {cell.planned} runs")
     if cell.tied:

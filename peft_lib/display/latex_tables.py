@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 from peft_lib.display.latex_text import NARROW, Latex, latex_text, shown_length, stacked
@@ -50,10 +50,21 @@ def heading(label: Label) -> Latex:
 
 
 def by_method(table: Table) -> list[Block]:
-    """Rows are tasks, each with its small lines below it."""
+    """Rows are tasks, each with its small lines below it; without any, a row is one line where there is room."""
     fixed = TASK + KIND + 2 * GAP if table.line_kinds else TASK + GAP
     widths = [_width(table, place) for place in range(len(table.columns))]
-    return [Block(_method_code(table, a, b), name) for a, b, name in _parts(widths, WIDTH - fixed)]
+    parts = _parts(widths, WIDTH - fixed)
+    task = TASK
+    if not table.line_kinds and len(parts) == 1:
+        table = replace(table, rows=tuple(replace(row, labels=(_joined(row.labels),)) for row in table.rows))
+        needed = max((_text_width(_label(row.labels[0])) for row in table.rows), default=TASK)
+        task = min(max(needed, TASK), WIDTH - sum(widths) - GAP)
+    return [Block(_method_code(table, a, b, task), name) for a, b, name in parts]
+
+
+def _joined(labels: tuple[str | Label, ...]) -> str | Label:
+    """The labels of a row in one."""
+    return labels[0] if len(labels) == 1 else ", ".join(str(label) for label in labels if label)
 
 
 def _width(table: Table, place: int) -> float:
@@ -86,11 +97,11 @@ def _cuts(widths: list[float], room: float) -> list[tuple[int, int]]:
     return list(pairwise([*cuts, len(widths)]))
 
 
-def _method_code(table: Table, start: int, stop: int) -> Latex:
+def _method_code(table: Table, start: int, stop: int, task: float) -> Latex:
     columns = table.columns[start:stop]
     kinds = bool(table.line_kinds)
     preamble = (
-        rf"@{{}}>{{\raggedright\arraybackslash}}p{{{TASK:g}pt}}" + (r"l" if kinds else "") + "c" * len(columns) + "@{}"
+        rf"@{{}}>{{\raggedright\arraybackslash}}p{{{task:g}pt}}" + (r"l" if kinds else "") + "c" * len(columns) + "@{}"
     )
     lines = _head(table, start, stop, kinds)
     body: list[str] = []
@@ -104,7 +115,7 @@ def _method_code(table: Table, start: int, stop: int) -> Latex:
             group = row.group
         elif place:
             body.append(r"\addlinespace[3pt]")
-        body += _row(part, row.lines, kinds)
+        body += _row(part, row.lines, kinds, task)
     return _longtable(preamble, lines, body)
 
 
@@ -123,18 +134,19 @@ def _head(table: Table, start: int, stop: int, kinds: bool) -> list[str]:
             rules.append(rf"\cmidrule(lr){{{at}-{at + count - 1}}}" if shown else "")
             at += count
         lines += [f"{lead}{''.join(cells)}\\\\", "".join(rules)]
-    lines.append(lead + "".join(f" & {heading(label)}" for label in table.columns[start:stop]) + r"\\")
+    named = latex_text(table.headings[0]) if len(table.headings) == 1 else ""
+    lines.append(named + lead + "".join(f" & {heading(label)}" for label in table.columns[start:stop]) + r"\\")
     return [*lines, r"\midrule"]
 
 
-def _row(row: Row, kinds: list[str], named: bool) -> Iterator[str]:
+def _row(row: Row, kinds: list[str], named: bool, task: float = TASK) -> Iterator[str]:
     """A row's values, then its small lines; the task's labels hang beside them. No page break in between."""
-    texts = [latex_text(short(text, LABEL), NARROW) for text in row.labels]
-    needed = sum(1 + int(1.25 * _text_width(text) // TASK) for text in texts) if named or len(texts) > 1 else 1
+    texts = [_label(short(label, LABEL) if isinstance(label, str) else label) for label in row.labels]
+    needed = sum(1 + int(1.25 * _text_width(text) // task) for text in texts) if named or len(texts) > 1 else 1
     height = max(needed, 1 + len(kinds))
     label = r"\\ ".join(texts)
     if len(texts) > 1:
-        label = rf"\smash{{\parbox[t]{{{TASK:g}pt}}{{\raggedright {label}}}}}"
+        label = rf"\smash{{\parbox[t]{{{task:g}pt}}{{\raggedright {label}}}}}"
     for place in range(height):
         if place == 0:
             name, cells = "", [str(entry(e)) for e in row.entries]
@@ -163,7 +175,8 @@ def _longtable(preamble: str, head: list[str], body: list[str]) -> Latex:
 def of_texts(table: Table) -> list[Block]:
     """Settings: rows of words, columns of equal width that wrap."""
     labels = len(table.headings)
-    fixed = labels * (TASK + 30 + GAP)
+    label_widths = [_label_width(table, place) for place in range(labels)]
+    fixed = sum(label_widths) + labels * GAP
     count = len(table.columns)
     room = WIDTH - fixed
     each = max(min(int(room // 85), count), 1)
@@ -174,22 +187,37 @@ def of_texts(table: Table) -> list[Block]:
         columns = table.columns[start : start + each]
         cell = rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
         preamble = (
-            "@{}" + rf">{{\raggedright\arraybackslash}}p{{{TASK + 30:g}pt}}" * labels + cell * len(columns) + "@{}"
+            "@{}"
+            + "".join(rf">{{\raggedright\arraybackslash}}p{{{w:.0f}pt}}" for w in label_widths)
+            + cell * len(columns)
+            + "@{}"
         )
         names = [latex_text(h) for h in table.headings] + [Latex(c.latex) for c in columns]
         head = [r"\toprule", " & ".join(names) + r"\\", r"\midrule"]
-        body, last = [], None
+        body: list[str] = []
+        last, group = None, ""
         for row in table.rows:
-            shown = [
-                "" if row.labels[0] == last else latex_text(row.labels[0], NARROW),
-                *(latex_text(t, NARROW) for t in row.labels[1:]),
-            ]
+            if row.group != group:
+                group = row.group
+                opening = rf"\multicolumn{{{labels + len(columns)}}}{{@{{}}l}}{{\textit{{{latex_text(group)}}}}}\\*"
+                body += [*[r"\midrule"] * bool(body), opening]
+            shown = ["" if row.labels[0] == last else _label(row.labels[0]), *map(_label, row.labels[1:])]
             last = row.labels[0]
             cells = [_with_paper(e) for e in row.entries[start : start + each]]
             body.append(" & ".join([*shown, *cells]) + r"\\")
         part = f"part {i} of {len(starts)}" if len(starts) > 1 else ""
         blocks.append(Block(_longtable(preamble, head, body), part))
     return blocks
+
+
+def _label_width(table: Table, place: int) -> float:
+    """Points of a column of row labels: as wide as its longest text, up to a limit behind which they wrap."""
+    texts = [latex_text(table.headings[place]), *(_label(row.labels[place]) for row in table.rows)]
+    return min(max(map(_text_width, texts)) + GAP, TASK + 30)
+
+
+def _label(label: str | Label) -> str:
+    return label.latex if isinstance(label, Label) else latex_text(label, NARROW)
 
 
 def _with_paper(e: Entry) -> Latex:

@@ -27,7 +27,7 @@ LINES = {
     "n": Line("runs"), "edge": Line("edge"), "sd": Line("sd", "sd"), "interval": Line("95%", "95 % interval"),
     "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
     "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
-    "difference": Line("diff."),
+    "also": Line("paper"), "difference": Line("diff."),
     "intended": Line("intended"),
 }  # fmt: skip
 """In the order in which they stand."""
@@ -72,9 +72,9 @@ EMPTY = Entry("", status="empty")
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `group` opens a new part of the table where it differs from the row above."""
+    """One row. `group` opens a new part of the table where it differs from the row above; a label in both languages is a Label."""
 
-    labels: tuple[str, ...]
+    labels: "tuple[str | Label, ...]"
     entries: tuple[Entry, ...]
     group: str = ""
 

@@ -16,9 +16,17 @@ from peft_lib.report.latex_environment import latex_environment
 from peft_lib.report.run_details import run_details
 from peft_lib.report.sections import Section, section
 from peft_lib.results.cells import Cell
+from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.study.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "reports" / "templates"
+
+
+def build_report(plan: Plan, results: Path, out: Path, templates: Path = TEMPLATES) -> None:
+    """Writes a study's report from whatever results there are: what has not run says so."""
+    runs = collect(plan, results)
+    render(plan, runs, {a.id: build(plan, a, runs, results) for a in plan.study.artefacts}, out, templates)
 
 
 def render(

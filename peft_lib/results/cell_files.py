@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from peft_lib.files import atomic_path
 from peft_lib.results.cells import DESCRIPTIONS, Cell
 
-CELLS_VERSION = 3
+CELLS_VERSION = 4
 TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TYPES = {
     "digits": COUNT,

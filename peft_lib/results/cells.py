@@ -36,6 +36,8 @@ class Cell:
     source: str | None = None
     published: float | None = None
     published_text: str | None = None
+    published_also: str | None = None
+    published_note: str | None = None
     difference: float | None = None
     status: str = "ok"
     reason: str | None = None
@@ -92,13 +94,15 @@ DESCRIPTIONS = {
     "low": "lower end of the 95 % interval of the mean over seeds (docs/results.md); null below three seeds",
     "high": "upper end of it",
     "values": "the single runs' values that the value is the mean of, in the order of run_ids",
-    "ratio": "value divided by the reference method's (efficiency)",
+    "ratio": "value divided by the reference method's",
     "expected": "value by formula (trainable parameters)",
     "intended": "counts: the value of our own reading, where the printed count needs another one",
     "text": "what is shown where a cell is no number (hyper-parameters)",
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
-    "published_text": "the paper's setting, count or (efficiency) value, as printed",
+    "published_text": "the published value as printed, or the paper's setting",
+    "published_also": "what else the paper prints there: the value that a ratio was made of, or the ratio to a method's value",
+    "published_note": "what there is to say of the printed value; it may still be a target",
     "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",

@@ -73,12 +73,22 @@ def beside(cell: Cell, printed: Value | None, value: float | None) -> Cell:
     if printed is None or printed.number is None:
         return cell
     difference = value - printed.number if value is not None and cell.measured else None
-    return replace(cell, published=printed.number, difference=difference, caveat=printed.caveat)
+    return replace(
+        cell, published=printed.number, published_text=printed.text, published_also=printed.also,
+        published_note=printed.note, difference=difference, caveat=printed.caveat,
+    )  # fmt: skip
 
 
 def reference_value(cells: Iterable[Cell], method: str) -> float | None:
     """What ratios of a row divide by: the method's mean if all its planned runs are good, and it is not zero."""
     return next((c.value for c in cells if c.method == method and c.complete and c.value), None)
+
+
+def with_ratios(cells: Iterable[Cell], reference: str | None) -> list[Cell]:
+    """The cells with each value's ratio to the reference method's; none without a reference or its value."""
+    cells = list(cells)
+    base = reference_value(cells, reference) if reference else None
+    return [replace(c, ratio=c.value / base) if base and c.measured and c.value is not None else c for c in cells]
 
 
 def normalise(cells: Iterable[Cell], reference: str) -> list[Cell]:

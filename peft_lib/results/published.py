@@ -1,7 +1,7 @@
 """The paper's printed values, joined to cells by whatever keys a reference file has. A file with faults is refused."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,21 @@ CAVEAT_COLUMNS = ("file", "model", "dataset", "method", "caveat")
 
 @dataclass(frozen=True)
 class Value:
-    """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target."""
+    """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target; `note`:
+    what else there is to say of it; `also`: what else is printed in its place."""
 
     text: str
     number: float | None
     ratio: float | None
     ratio_to: str | None
     caveat: str | None
+    ratio_text: str | None = None
+    note: str | None = None
+    also: str | None = None
+
+    def as_ratio(self) -> "Value":
+        """The printed ratio as the value, and the value with its unit beside it."""
+        return replace(self, text=self.ratio_text or "", number=self.ratio, also=self.text)
 
 
 class Published:
@@ -59,13 +67,17 @@ class Published:
         row = self.rows.get(_key(self.keys, keys))
         if row is None:
             return None
-        notes = [row.get("note") or "", *(c["caveat"] for c in self.caveats if _applies(c, keys))]
+        caveats = dict.fromkeys(c["caveat"] for c in self.caveats if _applies(c, keys))
+        ratio = row.get("ratio") or None
         return Value(
             text=row["value"],
             number=read_number(row["value"]),
             ratio=read_number(row.get("ratio")),
             ratio_to=row.get("ratio_to") or None,
-            caveat="; ".join(n for n in notes if n) or None,
+            caveat="; ".join(caveats) or None,
+            ratio_text=ratio,
+            note=row.get("note") or None,
+            also=f"\u00d7{ratio}" if ratio else None,
         )
 
 

@@ -7,6 +7,7 @@ the value. The rules between fields are in the `check_*.py` files, the layers of
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from peft_lib.study.layering import Layering, Resolved, ResolvedHow, uses
 from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.merging import merge_documents
 from peft_lib.study.parsing import Parser
+from peft_lib.study.parts import check_asked, check_only
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
 from peft_lib.study.rule_files import read_rules
@@ -85,6 +87,7 @@ class _Planner:
         names = Names(models, datasets, study, rules, self.data, parser, sound)
         tasks, methods = check_names(names)
         check_artefacts(study, self.data, parser)
+        check_only(study, self.data, parser)
         layering = Layering(study, rules, models, datasets, self.tally)
         runs: dict[str, RunSpec] = {}
         provenance: dict[str, dict[str, str]] = {}
@@ -120,7 +123,11 @@ class _Planner:
             raise StudyError(problems, self.source)
         hows = {key: resolved.how for key, resolved in layering.hows.items()}
         data = {**self.data, "rule_texts": texts} if texts else self.data  # a recorded study needs no other file
-        return Plan(study, models, datasets, runs, points, hows, provenance, tuple(self.tally.warnings), data)
+        plan = Plan(study, models, datasets, runs, points, hows, provenance, data=data)
+        warnings = (*self.tally.warnings, *check_asked(plan, self.data, parser))
+        if parser.problems:
+            raise StudyError(parser.problems, self.source)
+        return replace(plan, warnings=warnings)
 
     def plugins(self) -> None:
         seen: dict[Path, int] = {}

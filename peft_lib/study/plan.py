@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from peft_lib.methods.registry import get_method, method_file
@@ -11,6 +11,7 @@ from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
 from peft_lib.study.how import How
+from peft_lib.study.parts import asked
 from peft_lib.study.problems import Problem
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.schema import Study
@@ -51,6 +52,11 @@ class Plan:
         """How a run is executed: by the model catalog, the study's own keys, its rules; later ones win."""
         spec = self.runs[run_id]
         return self.hows[spec.model.id, spec.dataset.id, spec.method]
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """Ids of the runs that are asked for: those within the study's `only`; without it, all."""
+        return asked(self, self.study.only)
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:

@@ -12,7 +12,7 @@ from peft_lib.study.how import How
 from peft_lib.study.parsing import HOMES
 from peft_lib.study.settings import SWEEPABLE, Settings
 from peft_lib.study.types import Frozen, Id, Name, Names, PathText, Seed, Text
-from peft_lib.study.wording import Words
+from peft_lib.study.wording import OneOrMany, Words
 
 
 class When(Frozen):
@@ -67,6 +67,21 @@ class Assets(Frozen):
     )
 
 
+class Only(Frozen):
+    """A part of a study: the runs that fit every given key. It changes no run and no table, only what is asked for."""
+
+    artefact: Names | None = Field(None, description="ids of artefacts: the runs that they show", examples=[["table2"]])
+    grid: Names | None = Field(None, description="names of grids", examples=[["main"]])
+    model: Names | None = Field(None, description="model ids", examples=[["minilm_l3"]])
+    dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
+    method: Names | None = Field(None, description="method ids", examples=[["lora"]])
+    seed: Annotated[tuple[Seed, ...], OneOrMany(), Field(min_length=1)] | None = Field(
+        None, description="seeds", examples=[[12]]
+    )
+
+    not_null: ClassVar[tuple[str, ...]] = ("artefact", "grid", "model", "dataset", "method", "seed")
+
+
 class Study(How):
     """A study file. Its own keys of `How` are the defaults of all its runs."""
 
@@ -93,10 +108,11 @@ class Study(How):
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
         default_factory=dict,
         min_length=1,
-        description="name -> runs; absent: no runs, which only artefacts of kind counts can do without",
+        description="name -> runs; absent: no runs, which only artefacts without a grid of their own can do without",
         examples=["{main: {...}}"],
     )
     artefacts: tuple[AnyArtefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+    only: Only = Field(Only(), description="the part of the study whose runs are asked for; absent: all")
 
 
 HOMES.update(dict.fromkeys(Settings.model_fields, "defaults, set of a rule, or set of a grid"))

@@ -12,7 +12,7 @@ from peft_lib.artefacts.kind import Artefact
 from peft_lib.artefacts.registry import kinds
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
 from peft_lib.study.how import How
-from peft_lib.study.schema import Assets, Grid, Rule, Study, When
+from peft_lib.study.schema import Assets, Grid, Only, Rule, Study, When
 from peft_lib.study.settings import Settings
 from peft_lib.study.wording import words_of
 
@@ -28,6 +28,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "A grid": Grid,
     "An artefact of any kind": Artefact,
     **{f"Options of kind `{name}`": kind for name, kind in kinds().items()},
+    "`only` of a study": Only,
     "A model (config/models.yaml)": ModelEntry,
     "`pretrain` of a model": PretrainRecipe,
     "A place under `targets` of a model": Shape,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
 
+PAPER = Path(os.environ.get("BEYOND_LORA_PAPER") or Path(__file__).resolve().parents[3] / "shared" / "paper")
+"""The transcription of the paper, where there is one; tests that read it are skipped elsewhere."""
 METHODS = (
     "fft", "lora", "cola", "asym_lora", "rac_lora", "lora_plus", "cla", "c3la", "r_cla", "r_c3la", "paca", "d_paca",
     "c_paca", "head_only",

@@ -57,7 +57,7 @@ def study_with(folder: Path, name: str, top: dict[str, object] | None = None, **
     return path.name
 
 
-SHOWN = {"study": 1, "tables": 1, "report": 1}
+SHOWN = {"study": 1, "artefact": 2, "report": 1}
 """What shows a study anew, without training anything."""
 
 
@@ -80,9 +80,61 @@ def test_a_second_call_does_nothing(done: Path) -> None:
 def test_an_addition_runs_exactly_the_new_runs(done: Path, change: dict) -> None:
     study = study_with(done, "more", **change)
     jobs = planned(done, study=study)
-    assert jobs == {"train": 3, "study": 1, "tables": 1, "report": 1}
+    assert jobs == {"train": 3, **SHOWN}
     new = ["c3la", "fft", "lora"] if "seeds" in change else ["cla", "cola", "paca"]
     assert planned_methods(done, study=study) == new
+
+
+def test_a_part_is_asked_for_and_nothing_else(done: Path) -> None:
+    """By seed, method and artefact; the study that is recorded, and so the tables' jobs, know nothing of it."""
+    study = study_with(done, "parts", {"id": "parts"}, seeds=[0, 1], methods=["fft", "lora", "c3la", "cla"])
+    part = "only={artefact: table2, seed: [1], method: [lora, cla]}"
+    assert planned_methods(done, "--config", part, study=study) == ["cla", "lora"]
+    assert planned_methods(done, "--config", "only={seed: 0}", "--", "runs", study=study) == ["cla"]
+    assert planned(done, "--config", "only={seed: 0, method: fft}", "--", "runs", study=study) == {}
+    snakemake(done, "--until", "study", "--config", part, study=study)
+    recorded = json.loads((done / "results/tables/parts/study.json").read_text())
+    assert recorded == yaml.safe_load((done / study).read_text())
+
+
+BREAKS = """
+from peft_lib.methods.method import Method, Tensors
+
+def start(link, options):
+    raise RuntimeError("this method cannot start")
+
+METHOD = Method(
+    id="breaks", name="Breaks", formula="none", source="a test", family="present", trains=("l",), start=start,
+    weight=lambda w, t, s: w, size=lambda shapes, rank: 0, ranked=False, scaled=False, lr_group="breaks",
+    default_lr=1e-2, api=1,
+)
+"""
+
+
+def test_a_failed_run_keeps_only_its_own_artefacts_from_being_made(done: Path) -> None:
+    (done / "breaks.py").write_text(BREAKS)
+    tiny = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    broken = {"tasks": tiny["grids"]["main"]["tasks"], "methods": ["breaks", "lora"], "seeds": [0]}
+    shown = {"id": "broken", "kind": "methods", "grid": "broken", "title": "Broken"}
+    changes = {
+        "id": "failing", "plugins": ["breaks.py"], "grids": {**tiny["grids"], "broken": broken},
+        "artefacts": [*tiny["artefacts"], shown],
+    }  # fmt: skip
+    study = study_with(done, "failing", changes)
+    process = snakemake_process(done, "--configfile", study, "--keep-going")
+    tables = done / "results/tables/failing"
+    assert process.returncode == 1 and "this method cannot start" in process.stdout + process.stderr + logs(done)
+    assert {p.stem for p in tables.glob("*.parquet")} == {"table2", "gap"}
+    assert not (done / "reports/failing").exists() and "snakemake render" in process.stdout + process.stderr
+    snakemake(done, "--", "render", study=study)
+    page = (done / "reports/failing/index.html").read_text()
+    assert "Broken" in page and "the run has no result yet" in page
+    cells = json.loads((done / "reports/failing/tables/broken.json").read_text())["cells"]
+    assert {c["column"]: c["status"] for c in cells} == {"breaks": "missing", "lora": "ok", "baseline": "ok"}
+
+
+def logs(folder: Path) -> str:
+    return "".join(path.read_text() for path in (folder / "results/runs").rglob("breaks/*/log.txt"))
 
 
 def test_a_new_rank_leaves_full_fine_tuning_alone(done: Path) -> None:
@@ -149,7 +201,7 @@ def test_threads_are_part_of_the_numbers(done: Path) -> None:
 def test_what_is_shown_and_what_is_computed(done: Path, restore, name: str, old: str, new: str, rerun: list) -> None:
     edit(restore(name), old, new)
     jobs = planned(done)
-    assert jobs.pop("tables") == jobs.pop("report") == 1 and jobs == ({"train": len(rerun)} if rerun else {})
+    assert jobs.pop("artefact") == 2 and jobs.pop("report") == 1 and jobs == ({"train": len(rerun)} if rerun else {})
     assert planned_methods(done) == rerun
 
 
