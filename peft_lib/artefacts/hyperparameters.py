@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
-    "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count",
+    "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count", "chain_spread",
     "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "flip", "rand_augment", "mixup",
     "cutmix", "label_smoothing", "options",
 )  # fmt: skip
@@ -84,12 +84,24 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
         source = SOURCES.get(source, source)
         shared.setdefault(_text(value), []).append(group)
         sources.setdefault(_text(value), {})[source] = None
-    return [_cell(context, part, users, setting, text, "; ".join(sources[text])) for text, part in shared.items()]
+    merged: dict[str, list[str]] = {}  # a grid may vary it: the same methods then have several values
+    for text, part in shared.items():
+        merged.setdefault(_who(part, users), []).append(text)
+    return [
+        _cell(
+            context, [g for text in texts for g in shared[text]], users, setting, ", ".join(texts),
+            "; ".join(dict.fromkeys(source for text in texts for source in sources[text])),
+        )
+        for texts in merged.values()
+    ]  # fmt: skip
 
 
 def _idle(spec: RunSpec, setting: str) -> bool:
-    """Where a warm-up starts that there is not, and where a constant schedule would end."""
-    return (setting == "warmup_lr" and not spec.warmup_ratio) or (setting == "min_lr" and spec.schedule == "constant")
+    """Where a warm-up starts that there is not, where a constant schedule would end, how no number of resets is spread."""
+    return {
+        "warmup_lr": not spec.warmup_ratio, "min_lr": spec.schedule == "constant",
+        "chain_spread": spec.chain_count is None,
+    }.get(setting, False)  # fmt: skip
 
 
 def _cell(context: Context, part: list[Group], users: list[Group], setting: str, text: str, source: str) -> Cell:
