@@ -7,6 +7,7 @@ from pydantic import Field
 
 from peft_lib.artefacts.kind import Highlight, Metric, NormaliseTo, OfGrids
 from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.display.entries import change_text
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import marks_remarks, published_remarks, ratio_remarks, spread_remarks
 from peft_lib.display.tables import by_method
@@ -67,14 +68,18 @@ class Methods(OfGrids):
     def _printed(self, context: Context, group: Group) -> Value | None:
         """The paper's value; where values are divided, the printed ratio of a file that has both.
 
-        The printed ratio stands beside the value only where ours does.
+        A printed ratio or change stands beside the value where ours does.
         """
         printed = context.printed(group)
-        if printed is None or printed.ratio_to is None:
-            return printed
-        if self.normalise_to is not None:
+        if printed is None:
+            return None
+        if self.normalise_to is not None and printed.ratio_to is not None:
             return replace(printed.as_ratio(), also=None) if printed.ratio_to == self.normalise_to else None
-        return printed if printed.ratio_to == self.ratio_to else replace(printed, also=None)
+        if printed.ratio_text and printed.ratio_to == self.ratio_to:
+            return replace(printed, also=f"\u00d7{printed.ratio_text}")
+        if printed.change_text and self.change_vs_best:
+            return replace(printed, also=change_text(printed.change_text))
+        return printed
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
         return by_method(cells, plan, notes)

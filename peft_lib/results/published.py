@@ -24,7 +24,7 @@ CAVEAT_COLUMNS = ("file", "model", "dataset", "method", "caveat")
 @dataclass(frozen=True)
 class Value:
     """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target; `note`:
-    what else there is to say of it; `also`: what else is printed in its place."""
+    what else there is to say of it; `change_text`: its change against the row's best in percent; `also`: what is shown beside it."""
 
     text: str
     number: float | None
@@ -33,6 +33,7 @@ class Value:
     caveat: str | None
     ratio_text: str | None = None
     note: str | None = None
+    change_text: str | None = None
     also: str | None = None
     unit: str = ""
 
@@ -78,7 +79,7 @@ class Published:
             caveat="; ".join(caveats) or None,
             ratio_text=ratio,
             note=row.get("note") or None,
-            also=f"\u00d7{ratio}" if ratio else None,
+            change_text=row.get("change_vs_best") or None,
             unit=row.get("unit") or "",
         )
 
