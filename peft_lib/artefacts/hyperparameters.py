@@ -1,7 +1,7 @@
 """Kind `hyperparameters`: the settings that the runs of each task actually use, and where each comes from (Table 7)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import OfGrids
 from peft_lib.artefacts.published_files import Published, check_published
@@ -10,7 +10,7 @@ from peft_lib.display.tables import setting_name, task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, Group, number
+from peft_lib.results.context import Context, Group, setting_text
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.spec import RunSpec
@@ -41,6 +41,10 @@ class Hyperparameters(OfGrids):
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
         check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"setting"}))
+
+    def run_ids(self, plan: "Plan") -> tuple[str, ...]:
+        """None: settings are in the plan, before any run."""
+        return ()
 
     def build(self, context: Context) -> list[Cell]:
         """One cell per task, setting and set of methods that share a value; settings that no run has are left out."""
@@ -82,8 +86,8 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
             continue
         source = context.plan.provenance[group.run_ids[0]].get(setting, "default of the code")
         source = SOURCES.get(source, source)
-        shared.setdefault(_text(value), []).append(group)
-        sources.setdefault(_text(value), {})[source] = None
+        shared.setdefault(setting_text(value), []).append(group)
+        sources.setdefault(setting_text(value), {})[source] = None
     merged: dict[str, list[str]] = {}  # a grid may vary it: the same methods then have several values
     for text, part in shared.items():
         merged.setdefault(_who(part, users), []).append(text)
@@ -146,14 +150,6 @@ def _label(members: list[str]) -> str:
 
 def _names(methods: list[str]) -> str:
     return ", ".join(get_method(m).name for m in methods)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} = {number(v)}" for k, v in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return number(value)
 
 
 def _order(items: list[tuple[str, str]]) -> Callable[[tuple[str, str]], tuple[int, int]]:
