@@ -45,14 +45,14 @@ class Reproduction(Artefact):
     template: ClassVar[str] = "reproduction"
     not_null: ClassVar[tuple[str, ...]] = ("of",)
 
-    def parts(self, artefacts: tuple[Artefact, ...]) -> list[Artefact]:
+    def sources(self, study: "Study") -> tuple[Artefact, ...]:
         """The artefacts that are summed up, in the order of the study."""
         if self.of:
-            return [a for a in artefacts if a.id in self.of]
-        return [a for a in artefacts if compares(a)]
+            return tuple(a for a in study.artefacts if a.id in self.of)
+        return tuple(a for a in study.artefacts if compares(a))
 
     def run_ids(self, plan: "Plan") -> tuple[str, ...]:
-        return tuple(dict.fromkeys(i for part in self.parts(plan.study.artefacts) for i in part.run_ids(plan)))
+        return tuple(dict.fromkeys(i for part in self.sources(plan.study) for i in part.run_ids(plan)))
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         """The artefacts exist, and are compared with published values themselves."""
@@ -69,7 +69,7 @@ class Reproduction(Artefact):
 
     def build(self, context: Context) -> list[Cell]:
         """Per artefact, and per row of it, a cell for each count and tau; then a cell per caveat with how many it marks."""
-        found = [(part.id, list(self._rows(context, part))) for part in self.parts(context.plan.study.artefacts)]
+        found = [(part.id, list(self._rows(context, part))) for part in self.sources(context.plan.study)]
         parts = [(name, rows) for name, rows in found if rows or self.of]  # settings are texts, not values
         everything = [j for _, rows in parts for row in rows for j in row.judged]
         cells = list(self._cells(ALL, everything, [o for _, rows in parts for row in rows for o in row.orders]))

@@ -101,7 +101,7 @@ DESCRIPTIONS = {
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
     "published_text": "the published value as printed, or the paper's setting",
-    "published_also": "what else the paper prints there: the value that a ratio was made of, or the ratio to a method's value",
+    "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
     "published_note": "what there is to say of the printed value; it may still be a target",
     "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",

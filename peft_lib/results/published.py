@@ -24,7 +24,7 @@ CAVEAT_COLUMNS = ("file", "model", "dataset", "method", "caveat")
 @dataclass(frozen=True)
 class Value:
     """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target; `note`:
-    what else there is to say of it; `also`: what else is printed in its place."""
+    what else there is to say of it; `change_text`: its change against the row's best in percent; `also`: what is shown beside it."""
 
     text: str
     number: float | None
@@ -33,11 +33,13 @@ class Value:
     caveat: str | None
     ratio_text: str | None = None
     note: str | None = None
+    change_text: str | None = None
     also: str | None = None
+    unit: str = ""
 
     def as_ratio(self) -> "Value":
         """The printed ratio as the value, and the value with its unit beside it."""
-        return replace(self, text=self.ratio_text or "", number=self.ratio, also=self.text)
+        return replace(self, text=self.ratio_text or "", number=self.ratio, also=f"{self.text} {self.unit}".strip())
 
 
 class Published:
@@ -77,7 +79,8 @@ class Published:
             caveat="; ".join(caveats) or None,
             ratio_text=ratio,
             note=row.get("note") or None,
-            also=f"\u00d7{ratio}" if ratio else None,
+            change_text=row.get("change_vs_best") or None,
+            unit=row.get("unit") or "",
         )
 
 
