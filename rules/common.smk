@@ -1,27 +1,38 @@
 # The plan of the study, computed once, and the look-ups of the rules. Nothing here imports torch.
 
+import gc
+import inspect
 import json
 import os
 import shlex
+from functools import cache
 
 from snakemake.settings.types import DeploymentMethod
 
-from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import execution_arguments, mirror_arguments
 from peft_lib.study.needs import fetching, needs
 from peft_lib.study.plan import prepared_folder
+from peft_lib.study.plan_cache import plan_config
 from peft_lib.study.problems import StudyError
 from workflow_scripts.devices import visible_devices
 
+# A plan and Snakemake's graph are millions of objects that live to the end: looking for garbage among them takes an
+# eighth of the time.
+gc.set_threshold(200_000, 50, 1000)
+
 
 def planned():
+    """The plan, from the cache in .snakemake/plans where the same was planned before."""
     files = [os.path.relpath(file) for file in workflow.configfiles]
     try:
-        return plan_config(config, files, workflow.basedir)
+        found = plan_config(config, files, workflow.basedir)
     except StudyError as error:
         # not a WorkflowError: that would put lines of this file around the message
         sys.exit(str(error))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found.plan
 
 
 PLAN = planned()
@@ -53,6 +64,13 @@ def untracked(value):
     return lambda wildcards, resources: value
 
 
+def signed(function):
+    """A function of a rule that has a job per run, with its signature worked out once: Snakemake asks for it in each job,
+    and inspect.signature takes longer than most of these functions."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def at_root(path):
     """A path of the study, which starts at the repository root, as seen from the working directory (--directory)."""
     return os.path.relpath(os.path.join(workflow.basedir, path))
@@ -68,6 +86,7 @@ def with_conda():
     return bool(settings) and DeploymentMethod.CONDA in settings.deployment_method
 
 
+@signed
 def environment(wildcards):
     """The rules' conda environment, where --sdm conda asks for it."""
     path = os.path.join(workflow.basedir, "envs", "environment.yaml")
@@ -99,20 +118,39 @@ if CUDA and workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(DEVICES)))
 
 
+@signed
 def cpus_of(wildcards):
     return PLAN.study.threads * PLAN.how(run_of(wildcards).run_id).processes
 
 
 def needs_of(wildcards, attempt):
-    spec = run_of(wildcards)
+    return needs_of_run(run_of(wildcards).run_id, attempt)
+
+
+@cache
+def needs_of_run(run_id, attempt):
+    """Asked for by every resource of a job."""
+    spec = PLAN.runs[run_id]
     model, data = PLAN.models[spec.model.id], PLAN.datasets[spec.dataset.id]
     return needs(spec, model, data, PLAN.how(spec.run_id), attempt, cuda=CUDA)
 
 
+@signed
+def memory_of(wildcards, attempt):
+    return needs_of(wildcards, attempt).mem_mb
+
+
+@signed
+def runtime_of(wildcards, attempt):
+    return needs_of(wildcards, attempt).runtime_min
+
+
+@signed
 def gpus_here(wildcards):
     return needs_of(wildcards, 1).gpus if CUDA and workflow.local_exec else None
 
 
+@signed
 def gpus_of_cluster(wildcards):
     return (
         f"gpu:{needs_of(wildcards, 1).gpus}"
@@ -121,10 +159,12 @@ def gpus_of_cluster(wildcards):
     )
 
 
+@signed
 def gpu_memory(wildcards, attempt):
     return needs_of(wildcards, attempt).gpu_mem_mb if CUDA else None
 
 
+@signed
 def execution_of(wildcards, resources):
     """A param that reruns nothing: as `untracked`."""
     return execution_arguments(PLAN, run_of(wildcards).run_id, at_root)
@@ -147,6 +187,22 @@ def run_of(wildcards):
     return RUNS[
         f"{wildcards.model}/{wildcards.dataset}/{wildcards.method}/{wildcards.run_id}"
     ]
+
+
+@signed
+def spec_of(wildcards):
+    return run_of(wildcards).canonical
+
+
+@signed
+def fingerprint_of(wildcards):
+    return PLAN.fingerprint(run_of(wildcards).run_id)
+
+
+@signed
+def data_of(wildcards):
+    spec = run_of(wildcards)
+    return prepared_manifest(spec.dataset.id, spec.model.id, spec.input_size)
 
 
 def prepared_manifest(dataset, model, size):

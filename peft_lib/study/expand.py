@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import load_plugin
-from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.catalogs import DatasetEntry, DatasetRef, ModelEntry, ModelRef
 from peft_lib.study.check_artefacts import check_artefacts
 from peft_lib.study.check_models import check_pretraining
 from peft_lib.study.check_names import Names, check_names, check_vary
@@ -32,7 +32,7 @@ from peft_lib.study.problems import StudyError
 from peft_lib.study.rule_files import read_rules
 from peft_lib.study.schema import Grid
 from peft_lib.study.settings import Settings, resolve_alpha
-from peft_lib.study.spec import RunSpec
+from peft_lib.study.spec import RunSpec, rounded
 from peft_lib.study.tally import Tally
 
 SETTINGS = list(Settings.model_fields)
@@ -77,6 +77,7 @@ class _Planner:
         self.data, self.root, self.source = document.data, root, source
         self.study = read_study(document.data, self.parser)
         self.tally = Tally(self.parser)
+        self.refs: dict[tuple[type, str], Any] = {}
 
     def plan(self) -> Plan:
         study, parser = self.study, self.parser
@@ -226,17 +227,24 @@ class _Planner:
                 relevant["alpha"], relevant.get("rank", RunSpec.model_fields["rank"].default)
             )
         seeds = self.study.grids[grid].seeds
-        try:
-            spec = RunSpec(
-                model=model.ref(), dataset=dataset.ref(), method=method.id, options=settings.options,
-                seed=seeds[0] if seeds else 0, **relevant,
+        try:  # numbers as the run id has them: rounded before they are validated, once
+            return RunSpec(
+                model=self.ref(model), dataset=self.ref(dataset), method=method.id, seed=seeds[0] if seeds else 0,
+                **rounded({**relevant, "options": settings.options}),
             )  # fmt: skip
         except ValidationError as error:  # the schema is stricter than the spec: a gap in it
             names = sorted({str(e["loc"][0]) for e in error.errors() if e["loc"]})
             rule = f"these settings have no meaning for a run of {method.id}: {', '.join(names)}"
             self.parser.problem(("grids", grid), method.id, rule, "mend them under defaults, a rule or the grid")
             return None
-        return RunSpec.from_canonical(spec.canonical)  # numbers rounded as in the run id
+
+    def ref(self, entry: ModelEntry | DatasetEntry) -> ModelRef | DatasetRef:
+        """What a spec holds of a catalog's entry: one record for all its runs."""
+        key = (type(entry), entry.id)
+        if key not in self.refs:
+            whole = entry.ref()
+            self.refs[key] = type(whole).model_validate(rounded(whole.model_dump(exclude_defaults=True)))
+        return self.refs[key]
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

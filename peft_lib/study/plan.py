@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
-from peft_lib.methods.registry import get_method, method_file
+from peft_lib.methods.registry import method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
 from peft_lib.study.how import How
+from peft_lib.study.known_methods import method_of
 from peft_lib.study.parts import asked
 from peft_lib.study.problems import Problem
 from peft_lib.study.quantities import DATASET_METRICS
@@ -47,6 +48,8 @@ class Plan:
     """What is allowed and looks wrong; the callers print it."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The study as it was planned, for JSON: files merged, values of the command line read as YAML."""
+    fingerprints: dict[tuple[str, str, str, int, str | None], str] = field(default_factory=dict, repr=False)
+    """(method, model, data set, input size, targets) -> fingerprint of their runs, as far as it was asked for."""
 
     def how(self, run_id: str) -> How:
         """How a run is executed: by the model catalog, the study's own keys, its rules; later ones win."""
@@ -75,10 +78,12 @@ class Plan:
     def fingerprint(self, run_id: str) -> str:
         """Fingerprint that a fresh result of this run carries."""
         spec = self.runs[run_id]
-        targets = spec.targets if get_method(spec.method).uses("targets") else None
-        return self._run_fingerprint(spec.method, spec.model.id, spec.dataset.id, spec.input_size, targets)
+        targets = spec.targets if method_of(spec.method).uses("targets") else None
+        key = (spec.method, spec.model.id, spec.dataset.id, spec.input_size, targets)
+        if key not in self.fingerprints:
+            self.fingerprints[key] = self._run_fingerprint(*key)
+        return self.fingerprints[key]
 
-    @cache  # noqa: B019 - a plan lives as long as its process
     def _run_fingerprint(self, method: str, model: str, dataset: str, input_size: int, targets: str | None) -> str:
         files = (
             method_file(method),
@@ -113,7 +118,7 @@ class Plan:
         entries, the artefact's own options."""
         wanted = [a for a in self.study.artefacts if artefact in (None, a.id)]
         artefacts = list({part.id: part for a in wanted for part in (a, *a.sources(self.study))}.values())
-        methods = [get_method(m) for m in sorted({spec.method for spec in self.runs.values()})]
+        methods = [method_of(m) for m in sorted({spec.method for spec in self.runs.values()})]
         texts = {m.id: {name: getattr(m, name) for name in sorted(FOR_PEOPLE["Method"])} for m in methods}
         read = sorted({(dataset, model) for dataset, model, _ in self.prepared.values()})
         shown = {

@@ -282,9 +282,18 @@ def test_refusals_are_the_message_alone(done: Path) -> None:
 
 
 def test_warnings_are_printed_once(done: Path) -> None:
+    """Also by a call that finds its plan in the cache, and by one that finds a damaged file there."""
     study = study_with(done, "warned", set={"lr": 3})
+    before = set((done / ".snakemake/plans").iterdir())
+    for _ in range(2):
+        ran = snakemake_process(done, "-n", "--configfile", study)
+        assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
+    [kept] = set((done / ".snakemake/plans").iterdir()) - before
+    kept.write_bytes(kept.read_bytes()[:-1])
     ran = snakemake_process(done, "-n", "--configfile", study)
-    assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
+    assert ran.stderr.count("warning: grids.main.set.lr") == ran.stderr.count("is damaged and not used") == 1, (
+        ran.stderr
+    )
 
 
 def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
