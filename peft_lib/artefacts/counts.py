@@ -96,7 +96,7 @@ def _cells(context: Context, readings: Readings, row: dict[str, str]) -> Iterato
     blank = Cell(
         artefact=context.artefact.id, kind=context.artefact.kind, panel=SIZES, model=model, dataset=dataset, row="",
         column=method, metric=row["quantity"], method=method_of(method), unit=unit, digits=digits,
-        source=explained.read.words, caveat=explained.note or None,
+        source=explained.read.words, published_note=explained.note or None,
     )  # fmt: skip
     entry = context.plan.datasets.get(dataset)
     try:

@@ -92,4 +92,6 @@ def _compared(context: Context, cell: Cell, group: Group, name: str) -> Cell:
     printed = context.printed(group, method=cell.column, quantity=name)
     if printed is None or printed.ratio is None or printed.ratio_to != getattr(context.artefact, "normalise_to", None):
         return cell
-    return marks.beside(cell, printed.as_ratio(), cell.ratio)
+    ratio = printed.as_ratio()
+    same_unit = printed.unit == cell.unit  # as the heading has it
+    return marks.beside(cell, replace(ratio, also=printed.text) if same_unit else ratio, cell.ratio)

@@ -68,7 +68,7 @@ class Reproduction(Artefact):
                 parser.problem(place, name, rule, "leave it out, or give that artefact published: <file>")
 
     def build(self, context: Context) -> list[Cell]:
-        """Per artefact, and per row of it, a cell for each count and tau; then a cell per caveat with how many it marks."""
+        """Per artefact, and per row of it, a cell for each count and tau; then a cell per reason for a caveat with how many it marks."""
         found = [(part.id, list(self._rows(context, part))) for part in self.sources(context.plan.study)]
         parts = [(name, rows) for name, rows in found if rows or self.of]  # settings are texts, not values
         everything = [j for _, rows in parts for row in rows for j in row.judged]
@@ -112,7 +112,7 @@ class Reproduction(Artefact):
             taus = [tau for tau in found if tau is not None]
             none = {} if taus else {"status": "not_available", "reason": "no row of three complete values and an order"}
             yield cell(column, sum(taus) / len(taus) if taus else None, n=len(taus), **none)
-        for text, count in Counter(j.cell.caveat for j in judged if j.status == "not comparable").items():
+        for text, count in Counter(text for j in judged for text in j.cell.caveats).items():
             yield cell(CAVEAT, count, digits=0, text=text)
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:

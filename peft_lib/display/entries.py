@@ -91,7 +91,8 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
         text = fixed(cell.value, digits) + {"mismatch": "\u2260", "stale": "\u2020"}.get(cell.status, "")
     wrong = cell.status != "ok" or (cell.reason and cell.reason != SINGLE)
     letters = notes.mark(_note(cell)) if wrong else ()
-    letters += notes.mark(f"no fair target: {cell.caveat}" if cell.caveat else None)
+    for caveat in cell.caveats:
+        letters += notes.mark(f"no fair target: {caveat}")
     letters += notes.mark(f"as printed: {cell.published_note}" if cell.published_note else None)
     return Entry(
         text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, tied=cell.tied, status=cell.status, notes=letters,

@@ -35,7 +35,7 @@ NAMES = {
 
 def setting_name(setting: str) -> str:
     """A setting in words."""
-    return NAMES.get(setting, setting.replace("_", " "))
+    return NAMES.get(setting, setting.removeprefix("options.").replace("_", " "))
 
 
 def task_name(plan: "Plan", model: str, dataset: str, row: str = "") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_lib.names import did_you_mean
+from peft_lib.results.cells import APART
 from peft_lib.results.reference_file import Fault, PublishedError, Rows, read_number, read_table
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reports" / "reference"
@@ -76,7 +77,7 @@ class Published:
             number=read_number(row["value"]),
             ratio=read_number(row.get("ratio")),
             ratio_to=row.get("ratio_to") or None,
-            caveat="; ".join(caveats) or None,
+            caveat=APART.join(caveats) or None,
             ratio_text=ratio,
             note=row.get("note") or None,
             change_text=row.get("change_vs_best") or None,
