@@ -135,10 +135,10 @@ def _of_family(table: Mapping[str, int], model: ModelEntry) -> int:
 def _loss(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> float:
     if data.task != "generation":
         return 0.0
-    return items_at_once(spec, how) * tokens(spec, model) * _vocabulary(model) * LOSS_BYTES
+    return items_at_once(spec, how) * tokens(spec, model) * vocabulary(model) * LOSS_BYTES
 
 
-def _vocabulary(model: ModelEntry) -> int:
+def vocabulary(model: ModelEntry) -> int:
     return int(model.architecture.get("vocab_size", VOCABULARY))
 
 
@@ -152,7 +152,7 @@ def _seconds(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How, dev
     items = passes * train * spec.epochs + 2 * (validation * spec.epochs + test + train)
     length, matrices = tokens(spec, model), 12 * blocks_of(model) * model.hidden**2
     if data.task == "generation":
-        matrices += model.hidden * _vocabulary(model)
+        matrices += model.hidden * vocabulary(model)
     seconds = 2 * items * length * matrices / SPEED[device, spec.precision]
     if data.task == "generation":
         seconds += math.ceil(test / items_at_once(spec, how)) * length * DECODING_S[device]
