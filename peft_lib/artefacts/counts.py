@@ -14,10 +14,10 @@ from pydantic import Field
 from peft_lib.artefacts.kind import Artefact
 from peft_lib.artefacts.published_files import DESCRIPTION, check_published
 from peft_lib.display.entries import LONG, SHORT, entry, fixed
-from peft_lib.display.latex_text import latex_text
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import published_remarks
-from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
+from peft_lib.display.tables import method_heading
+from peft_lib.display.view import EMPTY, Entry, Footnotes, Row, Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.results.readings import Reading, ReadingError, Readings, at_printed_digits, method_of
@@ -69,7 +69,7 @@ class PrintedCounts(Artefact):
             entries = tuple(_entry(in_row[c], notes) if c in in_row else EMPTY for c in columns)
             labels = tuple(of[i].name if i in of else i for of, i in ((plan.models, model), (plan.datasets, dataset)))
             rows.append(Row(labels, entries, _panel(panel, cells)))
-        return [Table(("Model", "Data set"), tuple(map(_label, columns)), tuple(rows))]
+        return [Table(("Model", "Data set"), tuple(map(method_heading, columns)), tuple(rows))]
 
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
         """How many printed counts are met, and how many of these need another reading than ours."""
@@ -96,7 +96,7 @@ def _cells(context: Context, readings: Readings, row: dict[str, str]) -> Iterato
     blank = Cell(
         artefact=context.artefact.id, kind=context.artefact.kind, panel=SIZES, model=model, dataset=dataset, row="",
         column=method, metric=row["quantity"], method=method_of(method), unit=unit, digits=digits,
-        source=explained.read.words, caveat=explained.note or None,
+        source=explained.read.words, published_note=explained.note or None,
     )  # fmt: skip
     entry = context.plan.datasets.get(dataset)
     try:
@@ -139,14 +139,6 @@ def _panel(panel: str, cells: list[Cell]) -> str:
         return f"as a multiple of the count of {plain_name(panel.removeprefix(RATIO))}"
     percent = any(c.unit == "%" for c in cells)
     return "trainable parameters" + ", in percent where the paper has percent" * percent
-
-
-def _label(column: str) -> Label:
-    """A method's name; the paper's s-variants are methods under another execution."""
-    label = Label.method(method_of(column))
-    if method_of(column) == column:
-        return label
-    return replace(label, html="s-" + label.html, latex=latex_text("s-") + label.latex)
 
 
 def _entry(cell: Cell, notes: Footnotes) -> Entry:

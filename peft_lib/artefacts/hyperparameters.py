@@ -1,7 +1,7 @@
 """Kind `hyperparameters`: the settings that the runs of each task actually use, and where each comes from (Table 7)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import OfGrids
 from peft_lib.artefacts.published_files import Published, check_published
@@ -10,7 +10,7 @@ from peft_lib.display.tables import setting_name, task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, Group, number
+from peft_lib.results.context import Context, Group, setting_text
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.spec import RunSpec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
-    "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count",
+    "batch_size", "epochs", "input_size", "rank", "alpha", "scaling", "targets", "chain_period", "chain_count", "chain_spread",
     "optimizer_reset", "precision", "selection", "train_limit", "eval_limit", "split_seed", "flip", "rand_augment", "mixup",
     "cutmix", "label_smoothing", "options",
 )  # fmt: skip
@@ -41,6 +41,10 @@ class Hyperparameters(OfGrids):
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
         check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"setting"}))
+
+    def run_ids(self, plan: "Plan") -> tuple[str, ...]:
+        """None: settings are in the plan, before any run."""
+        return ()
 
     def build(self, context: Context) -> list[Cell]:
         """One cell per task, setting and set of methods that share a value; settings that no run has are left out."""
@@ -82,14 +86,26 @@ def _setting(context: Context, groups: list[Group], setting: str) -> list[Cell]:
             continue
         source = context.plan.provenance[group.run_ids[0]].get(setting, "default of the code")
         source = SOURCES.get(source, source)
-        shared.setdefault(_text(value), []).append(group)
-        sources.setdefault(_text(value), {})[source] = None
-    return [_cell(context, part, users, setting, text, "; ".join(sources[text])) for text, part in shared.items()]
+        shared.setdefault(setting_text(value), []).append(group)
+        sources.setdefault(setting_text(value), {})[source] = None
+    merged: dict[str, list[str]] = {}  # a grid may vary it: the same methods then have several values
+    for text, part in shared.items():
+        merged.setdefault(_who(part, users), []).append(text)
+    return [
+        _cell(
+            context, [g for text in texts for g in shared[text]], users, setting, ", ".join(texts),
+            "; ".join(dict.fromkeys(source for text in texts for source in sources[text])),
+        )
+        for texts in merged.values()
+    ]  # fmt: skip
 
 
 def _idle(spec: RunSpec, setting: str) -> bool:
-    """Where a warm-up starts that there is not, and where a constant schedule would end."""
-    return (setting == "warmup_lr" and not spec.warmup_ratio) or (setting == "min_lr" and spec.schedule == "constant")
+    """Where a warm-up starts that there is not, where a constant schedule would end, how no number of resets is spread."""
+    return {
+        "warmup_lr": not spec.warmup_ratio, "min_lr": spec.schedule == "constant",
+        "chain_spread": spec.chain_count is None,
+    }.get(setting, False)  # fmt: skip
 
 
 def _cell(context: Context, part: list[Group], users: list[Group], setting: str, text: str, source: str) -> Cell:
@@ -134,14 +150,6 @@ def _label(members: list[str]) -> str:
 
 def _names(methods: list[str]) -> str:
     return ", ".join(get_method(m).name for m in methods)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} = {number(v)}" for k, v in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return number(value)
 
 
 def _order(items: list[tuple[str, str]]) -> Callable[[tuple[str, str]], tuple[int, int]]:

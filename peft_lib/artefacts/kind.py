@@ -71,6 +71,10 @@ class Artefact(Frozen):
         """Runs that its cells are made of, each once."""
         return tuple(dict.fromkeys(point.run_id for name in self.grids() for point in plan.points[name]))
 
+    def sources(self, study: "Study") -> tuple["Artefact", ...]:
+        """Artefacts of the study whose cells its own are made of: what changes them changes it."""
+        return ()
+
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         """Notes what is wrong with its options. `where`: its place in the study."""
 

@@ -45,14 +45,14 @@ class Reproduction(Artefact):
     template: ClassVar[str] = "reproduction"
     not_null: ClassVar[tuple[str, ...]] = ("of",)
 
-    def parts(self, artefacts: tuple[Artefact, ...]) -> list[Artefact]:
+    def sources(self, study: "Study") -> tuple[Artefact, ...]:
         """The artefacts that are summed up, in the order of the study."""
         if self.of:
-            return [a for a in artefacts if a.id in self.of]
-        return [a for a in artefacts if compares(a)]
+            return tuple(a for a in study.artefacts if a.id in self.of)
+        return tuple(a for a in study.artefacts if compares(a))
 
     def run_ids(self, plan: "Plan") -> tuple[str, ...]:
-        return tuple(dict.fromkeys(i for part in self.parts(plan.study.artefacts) for i in part.run_ids(plan)))
+        return tuple(dict.fromkeys(i for part in self.sources(plan.study) for i in part.run_ids(plan)))
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         """The artefacts exist, and are compared with published values themselves."""
@@ -68,8 +68,8 @@ class Reproduction(Artefact):
                 parser.problem(place, name, rule, "leave it out, or give that artefact published: <file>")
 
     def build(self, context: Context) -> list[Cell]:
-        """Per artefact, and per row of it, a cell for each count and tau; then a cell per caveat with how many it marks."""
-        found = [(part.id, list(self._rows(context, part))) for part in self.parts(context.plan.study.artefacts)]
+        """Per artefact, and per row of it, a cell for each count and tau; then a cell per reason for a caveat with how many it marks."""
+        found = [(part.id, list(self._rows(context, part))) for part in self.sources(context.plan.study)]
         parts = [(name, rows) for name, rows in found if rows or self.of]  # settings are texts, not values
         everything = [j for _, rows in parts for row in rows for j in row.judged]
         cells = list(self._cells(ALL, everything, [o for _, rows in parts for row in rows for o in row.orders]))
@@ -112,7 +112,7 @@ class Reproduction(Artefact):
             taus = [tau for tau in found if tau is not None]
             none = {} if taus else {"status": "not_available", "reason": "no row of three complete values and an order"}
             yield cell(column, sum(taus) / len(taus) if taus else None, n=len(taus), **none)
-        for text, count in Counter(j.cell.caveat for j in judged if j.status == "not comparable").items():
+        for text, count in Counter(text for j in judged for text in j.cell.caveats).items():
             yield cell(CAVEAT, count, digits=0, text=text)
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:

@@ -14,7 +14,7 @@ from peft_lib.artefacts.kind import Highlight, Metric, OfGrids
 from peft_lib.artefacts.published_files import Published, check_published
 from peft_lib.display.entries import entry
 from peft_lib.display.remarks import published_remarks, single_seed, spread_remarks
-from peft_lib.display.tables import setting_name, task_name
+from peft_lib.display.tables import axis, setting_name, task_name
 from peft_lib.display.view import EMPTY, Footnotes, Label, Picture, Row, Table
 from peft_lib.results import marks
 from peft_lib.results.cells import Cell
@@ -53,20 +53,22 @@ class Sweep(OfGrids):
     def build(self, context: Context) -> list[Cell]:
         """One cell per task, value of the setting and method, in the order of the study.
 
-        Marked is the best value of the setting for each method; at the smallest or largest value, `edge` says so.
+        Marked is the best value of the setting for each method; at the smallest or largest of three and more, `edge` says so.
         """
         lines: dict[tuple[str, str], list[tuple[Cell, Any]]] = {}
         for group in context.groups:
             varied = dict(group.varied)
             value = varied.pop(self.along)
-            panel = "/".join([group.model, group.dataset, *(f"{k} {number(v)}" for k, v in varied.items())])
+            rest = (f"{setting_name(k)} {number(v)}" for k, v in varied.items())
+            panel = "/".join([group.model, group.dataset, *rest])
             cell = context.cell(group, self.metric, panel=panel, row=number(value))
             beside = marks.beside(cell, context.printed(group), cell.value)
             lines.setdefault((panel, group.method), []).append((beside, value))
-        outer = ends({value for line in lines.values() for _, value in line})
+        values = {value for line in lines.values() for _, value in line}
+        outer = ends(values) if len(values) > 2 else {}
         marked = {(c.panel, c.row, c.column): c for line in lines.values() for c in self._marked(line, outer)}
         panels = dict.fromkeys(panel for panel, _ in lines)
-        rows = {c.row: None for c in marked.values()}
+        rows = axis(c.row for c in marked.values())
         methods = dict.fromkeys(method for _, method in lines)
         places = ((panel, row, method) for panel in panels for row in rows for method in methods)
         return [marked[place] for place in places if place in marked]

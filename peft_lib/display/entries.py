@@ -46,8 +46,7 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
         digits = 1 if cell.digits == 2 else cell.digits
         lines["interval"] = f"[{fixed(cell.low, digits)}, {fixed(cell.high, digits)}]"
     if cell.change_vs_best is not None:
-        arrow = "\u25bc" if cell.change_vs_best < 0 else "\u25b2"
-        lines["change"] = f"{arrow}{abs(cell.change_vs_best):.2f}%"
+        lines["change"] = change_text(cell.change_vs_best)
     # As many digits as the paper's ratios.
     ratio_digits = 3 if cell.published is not None else 2
     if cell.ratio is not None:
@@ -64,6 +63,13 @@ def lines_of(cell: Cell, single: bool) -> dict[str, str]:
     if cell.difference is not None:
         lines["difference"] = fixed(cell.difference, digits, signed=True)
     return lines
+
+
+def change_text(percent: float | str) -> str:
+    """A change in percent, its sign as an arrow; a text keeps its digits."""
+    text = percent if isinstance(percent, str) else f"{percent:.2f}"
+    arrow = "\u25bc" if text.startswith("-") else "\u25b2"
+    return f"{arrow}{text.lstrip('+-')}%"
 
 
 def singles(cell: Cell) -> str:
@@ -85,7 +91,8 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
         text = fixed(cell.value, digits) + {"mismatch": "\u2260", "stale": "\u2020"}.get(cell.status, "")
     wrong = cell.status != "ok" or (cell.reason and cell.reason != SINGLE)
     letters = notes.mark(_note(cell)) if wrong else ()
-    letters += notes.mark(f"no fair target: {cell.caveat}" if cell.caveat else None)
+    for caveat in cell.caveats:
+        letters += notes.mark(f"no fair target: {caveat}")
     letters += notes.mark(f"as printed: {cell.published_note}" if cell.published_note else None)
     return Entry(
         text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, tied=cell.tied, status=cell.status, notes=letters,

@@ -45,10 +45,15 @@ def draw(name: str, along: str, cells: list[Cell], plan: "Plan", folder: "Path")
     for place, part in enumerate(panels.values()):
         axes = figure.add_subplot(down, across, place + 1)
         values = list(dict.fromkeys(c.row for c in cells if c.panel == part[0].panel))
-        at, logarithmic = positions(values)
-        for method in methods:
-            _line(axes, [c for c in part if c.column == method], at, looks[method])
-        if logarithmic:
+        at, scale = positions(values)
+        for place_in_line, method in enumerate(methods):
+            mine = [c for c in part if c.column == method]
+            if scale == "named":  # no value lies between: points side by side, no line
+                aside = 0.6 * ((place_in_line + 0.5) / len(methods) - 0.5)
+                _line(axes, mine, {value: x + aside for value, x in at.items()}, looks[method] | {"linestyle": ""})
+            else:
+                _line(axes, mine, at, looks[method])
+        if scale == "log":
             axes.set_xscale("log", base=2)
         crowded = sum(map(len, at)) > LABELS
         axes.set_xticks(list(at.values()), list(at), rotation=35 if crowded else 0, ha="right" if crowded else "center")
@@ -73,8 +78,8 @@ def draw(name: str, along: str, cells: list[Cell], plan: "Plan", folder: "Path")
     return [save(figure, folder, name, alt)]
 
 
-def positions(values: list[str]) -> tuple[dict[str, float], bool]:
-    """Where the values of a setting stand on the axis, and whether it is logarithmic.
+def positions(values: list[str]) -> tuple[dict[str, float], str]:
+    """Where the values of a setting stand on the axis, and its scale: linear, log or named.
 
     Numbers stand at their size, logarithmically where all are positive and the largest is at least WIDE times the smallest;
     other values (selectors, schedules, 2r) evenly apart, in the order of the study.
@@ -82,9 +87,9 @@ def positions(values: list[str]) -> tuple[dict[str, float], bool]:
     try:
         numbers = {value: float(value) for value in values}
     except ValueError:
-        return {value: float(place) for place, value in enumerate(values)}, False
+        return {value: float(place) for place, value in enumerate(values)}, "named"
     smallest, largest = min(numbers.values()), max(numbers.values())
-    return numbers, smallest > 0 and largest >= WIDE * smallest
+    return numbers, "log" if smallest > 0 and largest >= WIDE * smallest else "linear"
 
 
 def _look(method: str, place: int) -> dict[str, Any]:
@@ -109,7 +114,10 @@ def _line(axes: Axes, cells: list[Cell], at: dict[str, float], look: dict[str, A
                       markerfacecolor="white", zorder=4)  # fmt: skip
     printed = [(at[c.row], c.published) for c in points if c.published is not None]
     if printed:
-        axes.plot(*zip(*printed, strict=True), color=look["color"], linestyle=":", linewidth=1.1)
+        marks: dict[str, Any] = (
+            {"linestyle": ":"} if look["linestyle"] else {"linestyle": "", "marker": "_", "markersize": 9}
+        )
+        axes.plot(*zip(*printed, strict=True), color=look["color"], linewidth=1.1, **marks)
 
 
 def _best(part: list[Cell]) -> str:

@@ -1,15 +1,18 @@
 """Tables whose rows are tasks and whose columns are methods, and names of settings for people."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from peft_lib.display.entries import entry
+from peft_lib.display.latex_text import latex_text
 from peft_lib.display.markup import visible
 from peft_lib.display.remarks import single_seed
 from peft_lib.display.view import EMPTY, Footnotes, Label, Row, Table
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
+from peft_lib.results.readings import method_of
 from peft_lib.study.quantities import QUANTITIES, baseline_name
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ NAMES = {
 
 def setting_name(setting: str) -> str:
     """A setting in words."""
-    return NAMES.get(setting, setting.replace("_", " "))
+    return NAMES.get(setting, setting.removeprefix("options.").replace("_", " "))
 
 
 def task_name(plan: "Plan", model: str, dataset: str, row: str = "") -> str:
@@ -53,6 +56,14 @@ def family_name(family: str) -> str:
     return FAMILIES.get(family, family.replace("_", " ").capitalize())
 
 
+def method_heading(column: str) -> Label:
+    """A method's name; the paper's s-variants are methods under another execution."""
+    label = Label.method(method_of(column))
+    if method_of(column) == column:
+        return label
+    return replace(label, html="s-" + label.html, latex=latex_text("s-") + label.latex)
+
+
 def by_method(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     """Rows are tasks (under each quantity), columns are methods in the order of the study."""
     columns = list(dict.fromkeys(c.column for c in cells if c.method)) + ["baseline"] * any(
@@ -71,8 +82,8 @@ def by_method(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     headings = ("Model", "Data set", *(["Settings"] if varied else []))
     names = {baseline_name(plan.datasets[c.dataset].metric) for c in cells if c.column == "baseline"}
     floor = Label.plain(names.pop().capitalize() if len(names) == 1 else "Constant answer", "floor")
-    labels = tuple(floor if c == "baseline" else Label.method(c) for c in columns)
-    families = [get_method(c).family if c != "baseline" else "" for c in columns]
+    labels = tuple(floor if c == "baseline" else method_heading(c) for c in columns)
+    families = [get_method(method_of(c)).family if c != "baseline" else "" for c in columns]
     spans = tuple((family_name(name), len(list(group))) for name, group in groupby(families))
     return [Table(headings, labels, tuple(rows), spans)]
 

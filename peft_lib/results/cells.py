@@ -5,6 +5,9 @@ All artefacts share one schema, so HTML, LaTeX, JSON and CSV are renderings of t
 
 from dataclasses import dataclass
 
+APART = " | "
+"""Between the reasons of a caveat."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -47,6 +50,11 @@ class Cell:
     edge: str | None = None
     caveat: str | None = None
     run_ids: tuple[str, ...] = ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The single reasons why the published value is no fair target."""
+        return tuple(self.caveat.split(APART)) if self.caveat else ()
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -101,8 +109,8 @@ DESCRIPTIONS = {
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
     "published_text": "the published value as printed, or the paper's setting",
-    "published_also": "what else the paper prints there: the value that a ratio was made of, or the ratio to a method's value",
-    "published_note": "what there is to say of the printed value; it may still be a target",
+    "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
+    "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target",
     "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
@@ -110,6 +118,6 @@ DESCRIPTIONS = {
     "rank_in_row": "1..3 for the best three of a row (heatmap: 1 for the best of the panel)",
     "tied": "whether another cell of the row (heatmap: panel) has the same value and so the same place",
     "edge": "heatmap, best of a panel: the settings whose smallest or largest value it has; the optimum may lie outside",
-    "caveat": "why the published value is no fair target",
+    "caveat": "why the published value is no fair target; ' | ' between several reasons",
     "run_ids": "runs behind the cell",
 }

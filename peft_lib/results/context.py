@@ -166,3 +166,12 @@ def build(
 ) -> list[Cell]:
     """Cells of an artefact. `runs` is what `collect(plan, results)` returned."""
     return artefact.build(Context(plan, artefact, runs, Path(results), Path(references)))
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value as it is shown: options as name = value, yes and no."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {number(part)}" for name, part in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value)

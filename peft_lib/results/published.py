@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peft_lib.names import did_you_mean
+from peft_lib.results.cells import APART
 from peft_lib.results.reference_file import Fault, PublishedError, Rows, read_number, read_table
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reports" / "reference"
@@ -24,7 +25,7 @@ CAVEAT_COLUMNS = ("file", "model", "dataset", "method", "caveat")
 @dataclass(frozen=True)
 class Value:
     """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target; `note`:
-    what else there is to say of it; `also`: what else is printed in its place."""
+    what else there is to say of it; `change_text`: its change against the row's best in percent; `also`: what is shown beside it."""
 
     text: str
     number: float | None
@@ -33,11 +34,13 @@ class Value:
     caveat: str | None
     ratio_text: str | None = None
     note: str | None = None
+    change_text: str | None = None
     also: str | None = None
+    unit: str = ""
 
     def as_ratio(self) -> "Value":
         """The printed ratio as the value, and the value with its unit beside it."""
-        return replace(self, text=self.ratio_text or "", number=self.ratio, also=self.text)
+        return replace(self, text=self.ratio_text or "", number=self.ratio, also=f"{self.text} {self.unit}".strip())
 
 
 class Published:
@@ -74,10 +77,11 @@ class Published:
             number=read_number(row["value"]),
             ratio=read_number(row.get("ratio")),
             ratio_to=row.get("ratio_to") or None,
-            caveat="; ".join(caveats) or None,
+            caveat=APART.join(caveats) or None,
             ratio_text=ratio,
             note=row.get("note") or None,
-            also=f"\u00d7{ratio}" if ratio else None,
+            change_text=row.get("change_vs_best") or None,
+            unit=row.get("unit") or "",
         )
 
 

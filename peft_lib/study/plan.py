@@ -116,7 +116,8 @@ class Plan:
     def shown_facts(self, artefact: str | None = None) -> str:
         """What an artefact (None: the report of all) shows and no run depends on, by value: texts of methods, catalog
         entries, the artefact's own options."""
-        artefacts = [a for a in self.study.artefacts if artefact in (None, a.id)]
+        wanted = [a for a in self.study.artefacts if artefact in (None, a.id)]
+        artefacts = list({part.id: part for a in wanted for part in (a, *a.sources(self.study))}.values())
         methods = [method_of(m) for m in sorted({spec.method for spec in self.runs.values()})]
         texts = {m.id: {name: getattr(m, name) for name in sorted(FOR_PEOPLE["Method"])} for m in methods}
         read = sorted({(dataset, model) for dataset, model, _ in self.prepared.values()})

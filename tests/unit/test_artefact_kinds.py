@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from peft_lib.display.entries import lines_of
 from peft_lib.display.sweep_figure import positions
 from peft_lib.methods.registry import get_method
 from peft_lib.report.build import render
@@ -67,8 +67,8 @@ SWEEP = {"id": "ranks", "number": "Figure 6", "kind": "sweep", "grid": "main", "
 
 
 class TestSweep:
-    @staticmethod
     @pytest.fixture(scope="class")
+    @staticmethod
     def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, pd.DataFrame, Path]:
         folder = tmp_path_factory.mktemp("sweep")
         plan = make_plan([SWEEP], main=grid(vary={"rank": [2, 8, 32], "schedule": ["constant", "linear"]}))
@@ -117,12 +117,12 @@ class TestSweep:
         runs = write(plan, tmp_path)
         cells = cells_of(plan, "ranks", runs, tmp_path)
         assert not any(c.edge for c in cells) and {c.row for c in cells} == {"linear", "constant"}
-        assert positions(["linear", "constant"]) == ({"linear": 0.0, "constant": 1.0}, False)
+        assert positions(["linear", "constant"]) == ({"linear": 0.0, "constant": 1.0}, "named")
 
     def test_positions_of_numbers(self):
-        assert positions(["8", "16", "128"]) == ({"8": 8.0, "16": 16.0, "128": 128.0}, True)
-        assert positions(["1", "2", "3"]) == ({"1": 1.0, "2": 2.0, "3": 3.0}, False)
-        assert positions(["0", "0.1"])[1] is False, "zero has no logarithm"
+        assert positions(["8", "16", "128"]) == ({"8": 8.0, "16": 16.0, "128": 128.0}, "log")
+        assert positions(["1", "2", "3"]) == ({"1": 1.0, "2": 2.0, "3": 3.0}, "linear")
+        assert positions(["0", "0.1"])[1] == "linear", "zero has no logarithm"
 
     def test_published_values_stand_beside_where_the_file_keys_by_the_setting(self, tmp_path: Path):
         rates = SWEEP | {"along": "lr", "published": "table_9.csv"}
@@ -199,7 +199,7 @@ class TestReproduction:
         }  # fmt: skip
         home = self.counts(cells, "table2", "vit_tiny", "officehome", "")
         assert (home["within"], home["outside"], home["not comparable"]) == (4, 0, 1)
-        assert home["tau"] == home["tau of fair targets"] == pytest.approx(1)
+        assert (home["tau"], home["tau of fair targets"]) == (pytest.approx(1), pytest.approx(1))
         # 96.17 LoRA, 94.94 cLA, 95.85 - 5 CoLA: published LoRA, CoLA, cLA; ours LoRA, cLA, CoLA. Two of three pairs agree.
         assert cifar["tau of fair targets"] == pytest.approx(1 / 3)
         everything = self.counts(cells, "", "", "", "")
@@ -219,6 +219,14 @@ class TestReproduction:
         assert set(artefacts["summary"].run_ids(plan)) == {p.run_id for p in plan.points["main"]}
         assert artefacts["named"].run_ids(plan) == artefacts["summary"].run_ids(plan)
         assert artefacts["summary"].grids() == ()
+
+    def test_it_is_made_anew_when_an_option_of_what_it_sums_up_changes(self):
+        """The rule's parameter `shown`: another metric of the table, which says nothing of the summary itself."""
+        plans = [
+            make_plan([TABLE_2 | {"metric": metric}, SUMMARY], main=grid()) for metric in ("test_metric", "test_loss")
+        ]
+        shown = [plan.shown_facts("summary") for plan in plans]
+        assert shown[0] != shown[1] and plans[0].runs.keys() == plans[1].runs.keys()
 
     def test_two_seeds_have_no_interval_and_more_published_seeds_narrow_it(self, tmp_path: Path):
         plan = make_plan(
@@ -281,8 +289,8 @@ TEXTS = [
 
 
 class TestTexts:
-    @staticmethod
     @pytest.fixture(scope="class")
+    @staticmethod
     def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
         """A study of nothing else: neither kind needs a grid."""
         folder = tmp_path_factory.mktemp("texts")
@@ -344,28 +352,61 @@ def plain(text: str) -> str:
     return text
 
 
-def test_a_ratio_stands_below_the_value_and_the_paper_s_beside_it(tmp_path: Path):
-    """Values, our ratios to LoRA, and both printed: the values are what is compared."""
-    references = tmp_path / "reference"
-    references.mkdir()
-    lines = [
-        "model,dataset,method,value,ratio,ratio_to,note",
-        "vit_tiny,cifar10,cla,92.7,0.991,lora,smudged",
-        "vit_tiny,cifar10,lora,93.5,1.000,lora,",
-    ]
-    (references / "table_2_18.csv").write_text("\n".join(lines) + "\n")
-    plan = make_plan([TABLE_2 | {"ratio_to": "lora"}], main=grid(tasks=TASKS[:1]))
-    runs = write(plan, tmp_path)
-    by_method = {c.method: c for c in cells_of(plan, "table2", runs, tmp_path, references) if c.method}
-    cla, lora = by_method["cla"], by_method["lora"]
-    assert cla.ratio == pytest.approx(cla.number / lora.number) and lora.ratio == 1
-    assert (cla.published, cla.published_text, cla.published_also, cla.published_note) == (
-        92.7,
-        "92.7",
-        "\u00d70.991",
-        "smudged",
-    )
-    assert cla.caveat is None and cla.difference == pytest.approx(cla.number - 92.7)
-    assert by_method["cola"].published is None and by_method["cola"].ratio is not None
-    unknown = replace(cla, value=None, status="missing")
-    assert unknown.published_also == "\u00d70.991"
+class TestPrintedRatios:
+    """A file with a value and a ratio to LoRA's in a row, as Tables 4 and 5 have them: three artefacts can show them."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Cell]]:
+        folder = tmp_path_factory.mktemp("ratios")
+        rows = ["model,dataset,method,value,ratio,ratio_to,note", "vit_tiny,cifar10,cla,92.7,0.991,lora,smudged"]
+        (folder / "table_2_18.csv").write_text("\n".join([*rows, "vit_tiny,cifar10,lora,93.5,1.000,lora,"]) + "\n")
+        options: dict[str, dict[str, str]] = {
+            "plain": {},
+            "beside": {"ratio_to": "lora"},
+            "divided": {"normalise_to": "lora"},
+        }
+        plan = make_plan([TABLE_2 | {"id": name} | more for name, more in options.items()], main=grid(tasks=TASKS[:1]))
+        runs = write(plan, folder)
+        found = {name: cells_of(plan, name, runs, folder, folder) for name in options}
+        return {name: {str(c.method): c for c in cells} for name, cells in found.items()}
+
+    def test_values_alone(self, made: dict[str, dict[str, Cell]]):
+        cla = made["plain"]["cla"]
+        assert (cla.published_text, cla.published_also, cla.ratio) == ("92.7", None, None)
+
+    def test_ratios_below_the_values_and_the_paper_s_beside_its_own(self, made: dict[str, dict[str, Cell]]):
+        cla, lora = made["beside"]["cla"], made["beside"]["lora"]
+        assert cla.ratio == pytest.approx(cla.number / lora.number) and lora.ratio == 1
+        assert (cla.published, cla.published_text, cla.published_also) == (92.7, "92.7", "\u00d70.991")
+        assert (cla.published_note, cla.caveat) == ("smudged", None)
+        assert cla.difference == pytest.approx(cla.number - 92.7)
+        assert made["beside"]["cola"].published is None and made["beside"]["cola"].ratio is not None
+        lines = lines_of(cla, single=False)
+        assert (lines["paper"], lines["also"], lines["ratio"]) == ("92.7", "\u00d70.991", f"\u00d7{cla.ratio:.3f}")
+
+    def test_ratios_in_place_of_the_values(self, made: dict[str, dict[str, Cell]]):
+        cla, plain = made["divided"]["cla"], made["plain"]
+        assert (cla.published, cla.published_text, cla.published_also) == (0.991, "0.991", None)
+        assert cla.value == pytest.approx(plain["cla"].number / plain["lora"].number)
+        assert cla.difference == pytest.approx(cla.number - 0.991)
+
+    def test_of_efficiency_the_ratio_is_compared_and_the_value_stands_beside_it(self, tmp_path: Path):
+        table = {"id": "cost", "kind": "efficiency", "grid": "main", "title": "Cost", "normalise_to": "lora",
+                 "published": "table_15.csv"}  # fmt: skip
+        plan = make_plan([table], main=grid(tasks=TASKS[:1], methods=["lora", "fft"]))
+        runs = write(plan, tmp_path)
+        with (REFERENCE / "table_15.csv").open(encoding="utf-8") as file:
+            rows = [r for r in csv.DictReader(file) if (r["model"], r["dataset"]) == ("vit_tiny", "cifar10")]
+        wanted = {(r["quantity"], r["method"]): r for r in rows if r["method"] in ("lora", "fft")}
+        cells = cells_of(plan, "cost", runs, tmp_path)
+        assert len(cells) == len(wanted) == 8
+        page, tex = report(plan, runs, tmp_path)
+        for cell in cells:
+            row = wanted[cell.panel, str(cell.method)]
+            assert (cell.published_text, cell.published) == (row["ratio"], float(row["ratio"]))
+            unit = "" if row["unit"] in ("", "samples/s") else f" {row['unit']}"  # minutes and GB are not ours
+            assert cell.published_also == row["value"] + unit
+            assert cell.ratio is not None and cell.difference == pytest.approx(cell.ratio - float(row["ratio"]))
+            assert f"\u00d7{row['ratio']}" in page and cell.published_also in page
+            assert f"$\\times${row['ratio']}" in tex["cost"] and cell.published_also in tex["cost"]

@@ -151,7 +151,7 @@ def test_an_accident_is_one_and_the_intended_value_stands_beside_it(name: str):
         if found.read == found.meant:
             assert cell.intended is None
             continue
-        assert cell.intended == pytest.approx(meant, rel=1e-12) and cell.caveat == found.note != ""
+        assert cell.intended == pytest.approx(meant, rel=1e-12) and cell.published_note == found.note != ""
         differs = at_printed_digits(meant, row["value"]) != at_printed_digits(float(row["value"]), row["value"])
         explained.setdefault(f"{model} {dataset} {method}", []).append(differs)
     assert all(all(differing) for differing in explained.values()), explained
