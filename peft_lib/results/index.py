@@ -52,7 +52,7 @@ class ResultIndex:
             return None
         name = path.relative_to(self.results).as_posix()
         marks = {"path": name, "mtime_ns": status.st_mtime_ns, "size": status.st_size, "ctime_ns": status.st_ctime_ns}
-        entry = self.known.get(name)
+        entry = self.fresh.get(name) or self.known.get(name)
         if entry is not None and all(entry[mark] == value for mark, value in marks.items()):
             return [entry]
         table = pq.read_table(path)

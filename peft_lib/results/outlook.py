@@ -31,7 +31,7 @@ def outlook(
     """Everything as plain values, for JSON. `cuda`: runs compute on GPUs; `against`: another study to compare runs with."""
     frame = collect(plan, results)
     status: dict[str, str] = dict(frame["status"])
-    hours, sources = _hours(plan, results, processor, cuda)
+    hours, sources = hours_of(plan, results, processor, cuda)
     todo = [run_id for run_id in plan.runs if run_id in plan.asked and status[run_id] not in RECORDED]
     stale = [run_id for run_id in plan.runs if status[run_id] == "stale"]
     shown = Counter(run_id for artefact in plan.study.artefacts for run_id in artefact.run_ids(plan))
@@ -104,7 +104,7 @@ def _work_of(row: Mapping[str, Any]) -> float | None:
     return train * epochs + (validation * epochs + test + train) / 3
 
 
-def _hours(
+def hours_of(
     plan: Plan, results: Path, processor: cost.Processor, cuda: bool
 ) -> tuple[dict[str, float], dict[str, tuple[str, int]]]:
     """Run -> hours of its processors (GPUs, or a CPU's processes); run -> where they come from, and from how many results."""
