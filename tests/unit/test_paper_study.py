@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from peft_lib.display.view import Footnotes
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
+from peft_lib.study.choices import KINDS, choices
 from peft_lib.study.expand import plan_file
 from peft_lib.study.needs import needs
 from peft_lib.study.plan import Plan, Point
@@ -239,21 +241,37 @@ def test_every_published_number_stands_in_one_cell(artefact: str, no_results: Pa
     file = [r for r in rows(name) if r["value"]]
     keys = [k for k in GRID_KEYS if k in file[0]]
     printed = Counter(
-        (r["model"], r["dataset"], r["method"], r.get("quantity", ""), *(rounded(number(r[k])) for k in keys), r["value"], r.get("ratio"))
+        (
+            r["model"],
+            r["dataset"],
+            r["method"],
+            r.get("quantity", ""),
+            *(rounded(number(r[k])) for k in keys),
+            *texts(r),
+        )
         for r in file
-    )  # fmt: skip
+    )
     shown: Counter[tuple] = Counter()
     for cell in (c for c in cells(artefact, no_results) if c.published is not None):
         specs = [paper().runs[i] for i in cell.run_ids]
         assert {s.method for s in specs} == {cell.method} == {GATHERED.get(cell.column, cell.method)}
         assert {(s.model.id, s.dataset.id) for s in specs} == {(cell.model, cell.dataset)}
         settings = tuple(rounded(getattr(specs[0], k)) for k in keys)
-        texts = (cell.published_text, cell.published_also and cell.published_also.lstrip("\u00d7"))
         method = cell.column if cell.column in GATHERED else cell.method
-        shown[cell.model, cell.dataset, method, cell.panel if "quantity" in file[0] else "", *settings, *texts] += 1
-    if artefact in ("table14", "table15"):  # the ratio is what compares between machines, so it comes first
-        printed = Counter({(*key[:-2], key[-1], key[-2]): n for key, n in printed.items()})
+        quantity = cell.panel if "quantity" in file[0] else ""
+        shown[cell.model, cell.dataset, method, quantity, *settings, cell.published_text, cell.published_also] += 1
     assert shown == printed and sum(printed.values()) == len(printed) == count
+
+
+def texts(row: dict[str, str]) -> tuple[str, str | None]:
+    """What stands in a row's cell: the printed number, and what is printed beside it. Seconds and bytes are another machine's, so
+    that of Tables 14 and 15 the ratio is compared."""
+    if row.get("ratio") and row.get("unit") is not None:
+        return row["ratio"], f"{row['value']} {row['unit']}".strip()
+    if row.get("ratio"):
+        return row["value"], f"\u00d7{row['ratio']}"
+    change = row.get("change_vs_best")
+    return row["value"], f"{chr(0x25BC if change[0] == '-' else 0x25B2)}{change.lstrip('+-')}%" if change else None
 
 
 def test_reference_files_are_the_transcription() -> None:
@@ -304,6 +322,22 @@ def test_what_is_not_stated_for_a_table_is_not_said_to_be_the_paper_s() -> None:
         assert not said["lr"].startswith("paper") and not said["batch_size"].startswith("paper")
         assert said["epochs"].startswith("paper, section")
         assert not said.get("alpha", "").startswith("paper") and not said.get("chain_period", "").startswith("paper")
+
+
+def test_what_is_not_stated_is_listed_once(no_results: Path) -> None:
+    """Each setting of a run whose source is ours or inferred stands in one line of the list, and the report has the lines."""
+    listed = choices(paper())
+    for kind in ("ours", "inferred"):
+        wanted = Counter(s for said in paper().provenance.values() for s, text in said.items() if text.startswith(kind))
+        counted: Counter[str] = Counter()
+        for choice in (c for c in listed if c.kind == kind):
+            counted[choice.setting] += choice.runs
+        assert counted == {s: n for s, n in wanted.items() if s in RunSpec.model_fields} and counted
+    rows = [[c.text for c in cells("choices", no_results) if c.row == str(i)] for i in range(1, len(listed) + 1)]
+    assert [(row[0], row[3]) for row in rows] == [(", ".join(c.values), c.source) for c in listed]
+    artefact = next(a for a in paper().study.artefacts if a.id == "choices")
+    (table,) = artefact.tables(cells("choices", no_results), paper(), Footnotes())
+    assert len(table.rows) == len(listed) and {row.group for row in table.rows} == set(KINDS.values())
 
 
 def table_7(setting: str, point: Point) -> float:
