@@ -19,7 +19,7 @@ from peft_lib.results.collect import collect
 from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
 from peft_lib.study.choices import KINDS, choices
-from peft_lib.study.expand import plan_file
+from peft_lib.study.expand import plan_file, plan_study
 from peft_lib.study.needs import needs
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.spec import RunSpec
@@ -49,6 +49,7 @@ GATHERED = {"s_cla": "cla", "s_r_c3la": "r_c3la"}
 """The paper's names of methods that gather columns, and the method whose runs do."""
 H200_MB = 141_000
 RULES = "config/paper_hyperparameters.csv"
+SOURCES = ("paper", "inferred", "ours", "model catalog")
 
 
 @cache
@@ -231,7 +232,9 @@ def test_what_the_paper_does_not_state_is_not_said_to_be_its() -> None:
         unstated = {"head_lr_mult", "optimizer_reset", "precision", "split_seed", "flip", "chain_period"} & set(said)
         assert {said[name].split(":")[0] for name in unstated} <= {"ours", "inferred"}
         assert "defaults" not in said.values() and "grid" not in said.values()
-        assert all(text.startswith(("paper", "inferred", "ours", "model catalog")) for text in said.values()), said
+        assert all(text.startswith(SOURCES) for text in said.values()), said
+    for said in paper().provenance.values():
+        assert all(text.startswith(SOURCES) or text == "varied" for text in said.values()), said
 
 
 @pytest.mark.parametrize("artefact", PUBLISHED)
@@ -261,6 +264,17 @@ def test_every_published_number_stands_in_one_cell(artefact: str, no_results: Pa
         quantity = cell.panel if "quantity" in file[0] else ""
         shown[cell.model, cell.dataset, method, quantity, *settings, cell.published_text, cell.published_also] += 1
     assert shown == printed and sum(printed.values()) == len(printed) == count
+
+
+def test_a_method_that_does_not_gather_is_no_s_variant(no_results: Path) -> None:
+    """Under a dense A, r-c3LA stands beside the paper's r-c3LA alone; cLA, which gathers, beside its s-cLA."""
+    dense = {"when": {"method": "r_c3la"}, "how": {"execution": "dense"}, "source": "ours"}
+    plan = plan_study({**paper().data, "rules": [dense]}, ROOT)
+    assert plan.runs.keys() == paper().runs.keys()
+    wanted = next(a for a in plan.study.artefacts if a.id == "table14")
+    made = build(plan, wanted, collect(plan, no_results), no_results)
+    columns = Counter(c.column for c in made)
+    assert columns["r_c3la"] == columns["s_cla"] == 4 * 8 and not columns["s_r_c3la"] and not columns["cla"]
 
 
 def texts(row: dict[str, str]) -> tuple[str, str | None]:
