@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE, Published, Value
@@ -39,6 +39,20 @@ class Group:
     def row(self) -> str:
         """Row label within model and data set: what the grid varies."""
         return ", ".join(f"{name} {number(value)}" for name, value in self.varied)
+
+
+class Run(NamedTuple):
+    """What a cell needs of a run's row; `value` is None where the run did not record it."""
+
+    status: str
+    reason: str | None
+    seed: int
+    value: Any
+
+
+def _absent(value: Any) -> bool:
+    """Whether a frame has no value there: None, or a float that is not equal to itself."""
+    return value is None or value != value
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,25 @@ class Context:
     def spec(self, group: Group) -> RunSpec:
         return self.plan.runs[group.run_ids[0]]
 
+    def of_runs(self, group: Group, column: str) -> list[Run]:
+        """A column of the group's runs, with what became of each. (Dicts: slicing a frame for each cell takes 30 times as long.)"""
+        status, reason, seed, values = (self._column(name) for name in ("status", "reason", "seed", column))
+        return [Run(status[i], reason[i], seed[i], None if _absent(values[i]) else values[i]) for i in group.run_ids]
+
+    def _column(self, name: str) -> dict[str, Any]:
+        if name not in self._columns:
+            self._columns[name] = dict(zip(self.runs.index, self.runs[name], strict=True))
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, Any]]:
+        return {}
+
     def cell(self, group: Group, metric: str, **place: Any) -> Cell:
         """The group's mean of a quantity, with whatever happened to its runs."""
         what = quantity(metric, self.plan.datasets[group.dataset].metric)
         place = {"panel": "", "row": group.row, "column": group.method, **place}
-        rows = self.runs.loc[list(group.run_ids)]
+        rows = self.of_runs(group, what.column)
         return Cell(
             artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
             method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
@@ -112,40 +140,39 @@ class Context:
         return self.published.find(**{**settings, **given, **keys})
 
 
-def _measured(rows: "pd.DataFrame", what: Quantity) -> dict[str, Any]:
+def _measured(rows: list[Run], what: Quantity) -> dict[str, Any]:
     """Value, spread, counts, status and reason of runs that belong together. Stale ones count if all are stale."""
-    planned, column = len(rows), what.column
-    fresh = rows[rows["status"] == "ok"]
-    stale = rows[(rows["status"] == "stale") & rows[column].notna()]
-    use = stale if fresh.empty and len(stale) == planned else fresh[fresh[column].notna()]
-    spread = summarise((float(v) * what.scale for v in use[column]), what.low, what.high)
-    status, reason = _status(rows, fresh, column)
+    fresh = [row for row in rows if row.status == "ok"]
+    stale = [row for row in rows if row.status == "stale" and row.value is not None]
+    use = stale if not fresh and len(stale) == len(rows) else fresh
+    spread = summarise((float(row.value) * what.scale for row in use if row.value is not None), what.low, what.high)
+    status, reason = _status(rows, fresh, what.column)
     if spread.n == 1 and not reason:
         reason = SINGLE
     return {
-        "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": planned, "low": spread.low,
+        "value": spread.mean, "sd": spread.sd, "n": spread.n, "planned": len(rows), "low": spread.low,
         "high": spread.high, "values": spread.values, "status": status, "reason": reason,
     }  # fmt: skip
 
 
-def _status(rows: "pd.DataFrame", fresh: "pd.DataFrame", column: str) -> tuple[str, str | None]:
+def _status(rows: list[Run], fresh: list[Run], column: str) -> tuple[str, str | None]:
     if len(fresh) == len(rows):
-        absent = int(fresh[column].isna().sum())
+        absent = sum(row.value is None for row in fresh)
         if not absent:
             return "ok", None
         status = "not_available" if absent == len(rows) else "partial"
         if column in MEASURE_COLUMNS and absent == len(rows):
             return status, "not measured for this data set"
         return status, f"{absent} of {len(rows)} runs did not record {column}"
-    failed = {s: rows[rows["status"] == s] for s in FAILURES if (rows["status"] == s).any()}
+    failed = {s: part for s in FAILURES if (part := [row for row in rows if row.status == s])}
     texts = []
     for status, part in failed.items():
-        why = "; ".join(dict.fromkeys(str(r) for r in part["reason"] if r))
-        seeds = ", ".join(str(s) for s in part["seed"])
+        why = "; ".join(dict.fromkeys(str(row.reason) for row in part if row.reason))
+        seeds = ", ".join(str(row.seed) for row in part)
         texts.append(
             f"{STATUS_WORDS.get(status, status)} (seed{'s' * (len(part) > 1)} {seeds}){f': {why}' if why else ''}"
         )
-    if not fresh.empty:
+    if fresh:
         return "partial", f"{len(fresh)} of {len(rows)} runs; " + "; ".join(texts)
     return next(iter(failed)), "; ".join(texts)
 

@@ -42,8 +42,8 @@ def checked_against_formula(context: Context, group: Group, cell: Cell) -> Cell:
 
 def _counted(context: Context, group: Group) -> list[int]:
     """The different numbers of trainable parameters that the group's good runs counted."""
-    rows = context.runs.loc[list(group.run_ids)]
-    return sorted({int(v) for v in rows.loc[rows["status"] == "ok", "trainable_parameters"].dropna()})
+    rows = context.of_runs(group, "trainable_parameters")
+    return sorted({int(row.value) for row in rows if row.status == "ok" and row.value is not None})
 
 
 def _contradiction(counted: list[int], by_formula: Counts) -> str | None:

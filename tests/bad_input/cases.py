@@ -460,7 +460,7 @@ CASES = {
     "a published mean of no seed": Case(study("    kind: heatmap\n    grid: sweep", "    kind: reproduction\n    published_seeds: 0"), "artefacts[1].published_seeds", 44, ("at least 1",)),
     "a ratio of what is divided": Case(study("kind: methods", "kind: methods\n    normalise_to: lora\n    ratio_to: lora"), "artefacts[0].ratio_to", 40, ("remove one",)),
     "a ratio to what is not run": Case(study("kind: methods", "kind: methods\n    ratio_to: cola"), "artefacts[0].ratio_to", 39, ("does not run",)),
-    "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind contradictions, counts, notation, reproduction need no runs", "add grids")),
+    "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind choices, contradictions, counts, notation, reproduction need no runs", "add grids")),
     # catalogs
     "no catalog": Case(study("models: models.yaml", "models: modls.yaml"), "catalogs.models", 6, ("must exist",)),
     "an absent loader": Case(datasets("loader: digits", "loader: digts"), "digits.loader", 4, ("peft_lib/data/digts.py", "did you mean digits")),

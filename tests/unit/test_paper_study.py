@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from peft_lib.display.view import Footnotes
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
-from peft_lib.study.expand import plan_file
+from peft_lib.study.choices import KINDS, choices
+from peft_lib.study.expand import plan_file, plan_study
 from peft_lib.study.needs import needs
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.spec import RunSpec
@@ -47,6 +49,7 @@ GATHERED = {"s_cla": "cla", "s_r_c3la": "r_c3la"}
 """The paper's names of methods that gather columns, and the method whose runs do."""
 H200_MB = 141_000
 RULES = "config/paper_hyperparameters.csv"
+SOURCES = ("paper", "inferred", "ours", "model catalog")
 
 
 @cache
@@ -229,7 +232,9 @@ def test_what_the_paper_does_not_state_is_not_said_to_be_its() -> None:
         unstated = {"head_lr_mult", "optimizer_reset", "precision", "split_seed", "flip", "chain_period"} & set(said)
         assert {said[name].split(":")[0] for name in unstated} <= {"ours", "inferred"}
         assert "defaults" not in said.values() and "grid" not in said.values()
-        assert all(text.startswith(("paper", "inferred", "ours", "model catalog")) for text in said.values()), said
+        assert all(text.startswith(SOURCES) for text in said.values()), said
+    for said in paper().provenance.values():
+        assert all(text.startswith(SOURCES) or text == "varied" for text in said.values()), said
 
 
 @pytest.mark.parametrize("artefact", PUBLISHED)
@@ -239,25 +244,49 @@ def test_every_published_number_stands_in_one_cell(artefact: str, no_results: Pa
     file = [r for r in rows(name) if r["value"]]
     keys = [k for k in GRID_KEYS if k in file[0]]
     printed = Counter(
-        (r["model"], r["dataset"], r["method"], r.get("quantity", ""), *(rounded(number(r[k])) for k in keys), r["value"], r.get("ratio"))
+        (
+            r["model"],
+            r["dataset"],
+            r["method"],
+            r.get("quantity", ""),
+            *(rounded(number(r[k])) for k in keys),
+            *texts(r),
+        )
         for r in file
-    )  # fmt: skip
+    )
     shown: Counter[tuple] = Counter()
     for cell in (c for c in cells(artefact, no_results) if c.published is not None):
         specs = [paper().runs[i] for i in cell.run_ids]
         assert {s.method for s in specs} == {cell.method} == {GATHERED.get(cell.column, cell.method)}
         assert {(s.model.id, s.dataset.id) for s in specs} == {(cell.model, cell.dataset)}
         settings = tuple(rounded(getattr(specs[0], k)) for k in keys)
-        first, also = cell.published_text, cell.published_also or ""
-        # the ratio is what compares between machines, so Tables 14 and 15 have it first, and the value with its unit beside it
-        texts = (
-            (also.split()[0], first)
-            if "ratio_to" in file[0] and "quantity" in file[0]
-            else (first, also[1:] if also[:1] == "\u00d7" else None)
-        )
         method = cell.column if cell.column in GATHERED else cell.method
-        shown[cell.model, cell.dataset, method, cell.panel if "quantity" in file[0] else "", *settings, *texts] += 1
+        quantity = cell.panel if "quantity" in file[0] else ""
+        shown[cell.model, cell.dataset, method, quantity, *settings, cell.published_text, cell.published_also] += 1
     assert shown == printed and sum(printed.values()) == len(printed) == count
+
+
+def test_a_method_that_does_not_gather_is_no_s_variant(no_results: Path) -> None:
+    """Under a dense A, r-c3LA stands beside the paper's r-c3LA alone; cLA, which gathers, beside its s-cLA."""
+    dense = {"when": {"method": "r_c3la"}, "how": {"execution": "dense"}, "source": "ours"}
+    plan = plan_study({**paper().data, "rules": [dense]}, ROOT)
+    assert plan.runs.keys() == paper().runs.keys()
+    wanted = next(a for a in plan.study.artefacts if a.id == "table14")
+    made = build(plan, wanted, collect(plan, no_results), no_results)
+    columns = Counter(c.column for c in made)
+    assert columns["r_c3la"] == columns["s_cla"] == 4 * 8 and not columns["s_r_c3la"] and not columns["cla"]
+
+
+def texts(row: dict[str, str]) -> tuple[str, str | None]:
+    """What stands in a row's cell: the printed number, and what is printed beside it. Seconds and bytes are another machine's, so
+    that of Tables 14 and 15 the ratio is compared."""
+    if row.get("ratio") and row.get("unit") is not None:
+        unit = row["unit"] if row["unit"] != "samples/s" else ""  # which is the unit of our own values
+        return row["ratio"], f"{row['value']} {unit}".strip()
+    if row.get("ratio"):
+        return row["value"], f"\u00d7{row['ratio']}"
+    change = row.get("change_vs_best")
+    return row["value"], f"{chr(0x25BC if change[0] == '-' else 0x25B2)}{change.lstrip('+-')}%" if change else None
 
 
 def test_reference_files_are_the_transcription() -> None:
@@ -308,6 +337,22 @@ def test_what_is_not_stated_for_a_table_is_not_said_to_be_the_paper_s() -> None:
         assert not said["lr"].startswith("paper") and not said["batch_size"].startswith("paper")
         assert said["epochs"].startswith("paper, section")
         assert not said.get("alpha", "").startswith("paper") and not said.get("chain_period", "").startswith("paper")
+
+
+def test_what_is_not_stated_is_listed_once(no_results: Path) -> None:
+    """Each setting of a run whose source is ours or inferred stands in one line of the list, and the report has the lines."""
+    listed = choices(paper())
+    for kind in ("ours", "inferred"):
+        wanted = Counter(s for said in paper().provenance.values() for s, text in said.items() if text.startswith(kind))
+        counted: Counter[str] = Counter()
+        for choice in (c for c in listed if c.kind == kind):
+            counted[choice.setting] += choice.runs
+        assert counted == {s: n for s, n in wanted.items() if s in RunSpec.model_fields} and counted
+    rows = [[c.text for c in cells("choices", no_results) if c.row == str(i)] for i in range(1, len(listed) + 1)]
+    assert [(row[0], row[3]) for row in rows] == [(", ".join(c.values), c.source) for c in listed]
+    artefact = next(a for a in paper().study.artefacts if a.id == "choices")
+    (table,) = artefact.tables(cells("choices", no_results), paper(), Footnotes())
+    assert len(table.rows) == len(listed) and {row.group for row in table.rows} == set(KINDS.values())
 
 
 def table_7(setting: str, point: Point) -> float:
