@@ -41,7 +41,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        REPORT or RESULTS,
+        REPORT,
+        UNSHOWN,
 
 
 rule runs:

@@ -43,13 +43,16 @@ if workflow.is_main_process:
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
 # what is asked for: all runs, or the study's part (`only`)
-RESULTS = [
-    f"results/runs/{folder}/result.parquet"
-    for folder, spec in RUNS.items()
-    if spec.run_id in PLAN.asked
-]
+ASKED = {run_id: spec for run_id, spec in PLAN.runs.items() if run_id in PLAN.asked}
+RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values()]
 REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
-PREPARED = PLAN.prepared
+# and runs that no artefact waits for are trained too
+SHOWN = {run_id for a in PLAN.study.artefacts for run_id in a.run_ids(PLAN)}
+UNSHOWN = [
+    f"results/runs/{spec.folder}/result.parquet"
+    for run_id, spec in ASKED.items()
+    if run_id not in SHOWN
+]
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]

@@ -15,11 +15,10 @@ from typing import Any
 
 from peft_lib.results.outlook import outlook
 from peft_lib.study.cost import PROCESSORS
-from peft_lib.study.expand import plan_file
 from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError
 from workflow_scripts.errors import run
-from workflow_scripts.studies import add_arguments, on_cuda, planned
+from workflow_scripts.studies import add_arguments, on_cuda, plan_of, planned
 from workflow_scripts.texts import size, table
 
 
@@ -47,11 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
 def compared(named: Path | None, recorded: Path, root: Path) -> tuple[Path | None, Plan | None]:
     """The study to compare with: the named one, else the recorded one if there is one that can still be planned."""
     if named is not None:
-        return named, plan_file(named, root)
+        return named, plan_of(named, root)
     if not recorded.is_file():
         return None, None
     try:
-        return recorded, plan_file(recorded, root)
+        return recorded, plan_of(recorded, root)
     except StudyError as error:
         print(f"note: not compared with what was recorded, which cannot be planned now: {error}", file=sys.stderr)
         return None, None

@@ -12,8 +12,8 @@ from pathlib import Path
 from peft_lib.report.build import TEMPLATES, build_report, render
 from peft_lib.results.cell_files import read_cells
 from peft_lib.results.collect import collect
-from peft_lib.study.expand import plan_file
 from workflow_scripts.errors import run
+from workflow_scripts.studies import plan_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder of the report")
     parser.add_argument("--templates", default=TEMPLATES, type=Path)
     options = parser.parse_args(arguments)
-    plan = plan_file(options.config, options.root)
+    plan = plan_of(options.config, options.root)
     if options.tables:
         cells = {a.id: read_cells(options.tables / f"{a.id}.parquet") for a in plan.study.artefacts}
         render(plan, collect(plan, options.results), cells, options.out, options.templates)

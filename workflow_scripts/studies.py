@@ -1,4 +1,5 @@
-"""The study that a call of Snakemake would carry out, from the same flags: config files, --config, and --only for short."""
+"""Plans for commands: of a study file, or of what a call of Snakemake would carry out, from the same flags. From the cache
+where the same was planned before."""
 
 import argparse
 import sys
@@ -7,7 +8,7 @@ from typing import Any
 
 from peft_lib.study.documents import read_yaml
 from peft_lib.study.plan import Plan
-from peft_lib.study.plan_cache import plan_config
+from peft_lib.study.plan_cache import Found, plan_config, plan_file
 from peft_lib.study.problems import Problem, StudyError
 
 
@@ -26,13 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="in place of the study's own")
 
 
+def plan_of(path: Path | str, root: Path | str = ".") -> Plan:
+    """The plan of a study file. Raises StudyError for what cannot be planned."""
+    return _noted(plan_file(path, root))
+
+
 def planned(options: argparse.Namespace) -> Plan:
-    """The plan, its warnings printed. Raises StudyError for what cannot be planned, or cannot be merged."""
-    found = plan_config(merged(options), options.configfile, options.root)
+    """The plan of a call, its warnings printed. Raises StudyError for what cannot be planned, or cannot be merged."""
+    plan = _noted(plan_config(merged(options), options.configfile, options.root))
+    for warning in plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return plan
+
+
+def _noted(found: Found) -> Plan:
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    for warning in found.plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     return found.plan
 
 

@@ -309,6 +309,15 @@ def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None
     assert planned(done, study=study) == {"train": 1} and planned_methods(done, study=study) == ["cla"]
 
 
+def test_runs_that_no_artefact_shows_are_trained_too(done: Path) -> None:
+    """As the warning about such a grid says."""
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    study["grids"]["more"] = {**study["grids"]["main"], "methods": ["paca"]}
+    (done / "unshown.yaml").write_text(yaml.safe_dump(study))
+    assert planned_methods(done, study="unshown.yaml") == ["paca"]
+    assert planned_methods(done, "--config", "only={grid: main}", study="unshown.yaml") == []
+
+
 TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
 
 
