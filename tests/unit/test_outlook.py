@@ -67,6 +67,22 @@ def test_an_estimate_of_time_is_below_what_the_scheduler_is_asked_for(plan: Plan
             assert cost.seconds(spec, model, data, How(), on) / 60 < bound
 
 
+def test_a_part_fetches_and_prepares_what_its_runs_to_do_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the other data of its models, nor anything for runs that have ended."""
+    monkeypatch.setattr(Plan, "fingerprint", lambda self, run_id: synthetic.FINGERPRINT)
+    more = {"tasks": ["roberta_base/clutrr_gen", "roberta_base/mrpc"], "methods": ["lora"], "seeds": [0]}
+    data = synthetic.study(only={"dataset": "mrpc"})
+    data["grids"]["more"] = more
+    plan = synthetic.make_plan(tmp_path / "study", data)
+    [spec] = (plan.runs[run_id] for run_id in plan.asked)
+    model, rows = plan.models["roberta_base"], plan.datasets["mrpc"]
+    disk = look(plan, tmp_path)["disk"]
+    assert disk["prepared"] == cost.prepared_bytes(model, rows, spec.input_size)
+    assert disk["weights"] == cost.weights_bytes(model)
+    synthetic.write_run(tmp_path / "results", plan, spec.run_id)
+    assert look(plan, tmp_path)["disk"] == dict.fromkeys(disk, 0)
+
+
 def test_disk_is_the_delta_and_little_else(plan: Plan) -> None:
     spec, model, data = one(plan, method="fft")
     trained = 4 * counts(spec, model, data).trainable
