@@ -16,6 +16,8 @@ rule report:
     input:
         study=rules.study.output[0],
         tables=expand(rules.artefact.output[0], artefact=ARTEFACTS),
+        # the page has details of every run
+        runs=UNSHOWN,
     output:
         html=f"reports/{STUDY}/index.html",
         latex=f"reports/{STUDY}/appendix.tex",

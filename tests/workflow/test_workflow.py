@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -325,12 +326,14 @@ def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None
 
 
 def test_runs_that_no_artefact_shows_are_trained_too(done: Path) -> None:
-    """As the warning about such a grid says."""
+    """As the warning about such a grid says; the page, which has details of every run, waits for them."""
     study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
     study["grids"]["more"] = {**study["grids"]["main"], "methods": ["paca"]}
     (done / "unshown.yaml").write_text(yaml.safe_dump(study))
     assert planned_methods(done, study="unshown.yaml") == ["paca"]
     assert planned_methods(done, "--config", "only={grid: main}", study="unshown.yaml") == []
+    waiting = snakemake(done, "-n", "--", "report", study="unshown.yaml")
+    assert re.findall(r"^Job [0-9]+: ([a-z0-9_]+) on ", waiting, re.MULTILINE) == ["paca"]
 
 
 TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
