@@ -1,6 +1,8 @@
 """What is to do and what it costs: counts add up, measured times win, and formulas meet what can be counted otherwise."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,16 @@ def test_a_part_fetches_and_prepares_what_its_runs_to_do_read(tmp_path: Path, mo
     assert disk["weights"] == cost.weights_bytes(model)
     synthetic.write_run(tmp_path / "results", plan, spec.run_id)
     assert look(plan, tmp_path)["disk"] == dict.fromkeys(disk, 0)
+
+
+def test_a_reader_that_stops_reading_is_no_fault() -> None:
+    """`... | head`: no traceback."""
+    command = [sys.executable, "-m", "workflow_scripts.plan", "--configfile", "tests/workflow/tiny.yaml", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 141
 
 
 def test_disk_is_the_delta_and_little_else(plan: Plan) -> None:
