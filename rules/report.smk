@@ -21,6 +21,7 @@ rule report:
     output:
         html=f"reports/{STUDY}/index.html",
         latex=f"reports/{STUDY}/appendix.tex",
+        whole=touch(WHOLE),
     log:
         f"results/tables/{STUDY}/report.log",
     conda:
@@ -53,11 +54,12 @@ rule render:
     params:
         root=untracked(ROOT),
         folder=f"reports/{STUDY}",
+        whole=WHOLE,
     message:
         "Rendering reports/{STUDY} from the results that there are"
     shell:
-        "python -m workflow_scripts.report --config {input.study} --root {params.root:q} --results results"
-        " --out {params.folder} >> {log} 2>&1"
+        "rm -f {params.whole}; python -m workflow_scripts.report --config {input.study} --root {params.root:q}"
+        " --results results --out {params.folder} >> {log} 2>&1"
 
 
 rule appendix:

@@ -146,10 +146,24 @@ def test_a_failed_run_keeps_only_its_own_artefacts_from_being_made(done: Path) -
     assert "Broken" in page and "the run has no result yet" in page
     cells = json.loads((done / "reports/failing/tables/broken.json").read_text())["cells"]
     assert {c["column"]: c["status"] for c in cells} == {"breaks": "missing", "lora": "ok", "baseline": "ok"}
+    # what is rendered early is not taken for the report: the next call tries again
+    assert planned(done, study=study) == {"train": 1, "artefact": 1, "report": 1}
+    assert planned_methods(done, study=study) == ["breaks"]
 
 
 def logs(folder: Path) -> str:
     return "".join(path.read_text() for path in (folder / "results/runs").rglob("breaks/*/log.txt"))
+
+
+def test_a_run_whose_folder_was_deleted_is_trained_anew(done: Path, tmp_path: Path) -> None:
+    """As docs/results.md says, though its tables are still there."""
+    cells = json.loads((done / "reports/tiny/tables/table2.json").read_text())["cells"]
+    [run_id] = next(cell["run_ids"] for cell in cells if cell["column"] == "lora")
+    [folder] = (done / "results/runs").glob(f"*/*/lora/{run_id}")
+    folder.rename(tmp_path / "away")
+    assert planned(done) == {"train": 1, "artefact": 2, "report": 1} and planned_methods(done) == ["lora"]
+    (tmp_path / "away").rename(folder)
+    assert planned(done) == {}
 
 
 def test_a_new_rank_leaves_full_fine_tuning_alone(done: Path) -> None:
