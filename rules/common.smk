@@ -47,7 +47,8 @@ ASKED = {run_id: spec for run_id, spec in PLAN.runs.items() if run_id in PLAN.as
 RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values()]
 REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
 # and runs that no artefact waits for are trained too
-SHOWN = {run_id for a in PLAN.study.artefacts for run_id in a.run_ids(PLAN)}
+ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
+SHOWN = {run_id for a in ARTEFACTS.values() for run_id in a.run_ids(PLAN)}
 UNSHOWN = [
     f"results/runs/{spec.folder}/result.parquet"
     for run_id, spec in ASKED.items()
@@ -68,8 +69,8 @@ def untracked(value):
 
 
 def signed(function):
-    """A function of a rule that has a job per run, with its signature worked out once: Snakemake asks for it in each job,
-    and inspect.signature takes longer than most of these functions."""
+    """A function that is called for each run, with its signature worked out once. Snakemake asks for it in every job, and
+    inspect.signature takes longer than most of these functions."""
     function.__signature__ = inspect.signature(function)
     return function
 
@@ -206,6 +207,15 @@ def fingerprint_of(wildcards):
 def data_of(wildcards):
     spec = run_of(wildcards)
     return prepared_manifest(spec.dataset.id, spec.model.id, spec.input_size)
+
+
+def results_of(wildcards):
+    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
+    return [
+        f"results/runs/{ASKED[run_id].folder}/result.parquet"
+        for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+        if run_id in ASKED
+    ]
 
 
 def prepared_manifest(dataset, model, size):
