@@ -116,7 +116,7 @@ DESCRIPTIONS = {
     "published_text": "the published value as printed, or the paper's setting",
     "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
     "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target; ' | ' between several",
-    "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
+    "difference": "value (efficiency: ratio; counts of parameters: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",

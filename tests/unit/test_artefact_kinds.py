@@ -238,6 +238,8 @@ class TestReproduction:
         }
         assert (before["not run"], before["by formula"]) == (6, 0)
         runs = write(plan, tmp_path)
+        differences = {c.difference for c in cells_of(plan, "table6", runs, tmp_path) if c.published is not None}
+        assert differences == {0.0}, "5,536,961 is the printed 5.54e6"
         cells = cells_of(plan, "summary", runs, tmp_path)
         found = {c.column: c.value for c in cells if not c.panel}
         assert (found["published"], found["within"], found["by formula"]) == (6, 6, 6)
