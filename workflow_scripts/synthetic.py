@@ -99,10 +99,11 @@ def result(spec: RunSpec, plan: Plan) -> dict[str, Any]:
 
 
 def epochs(spec: RunSpec, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of epochs.parquet: losses that fall to the run's own, the headline metric."""
+    """Rows of epochs.parquet: losses that fall to the run's own, the headline metric that gets better up to it."""
+    worse = 0.2 if row["metric_direction"] == "lower" else -0.2
     values = {
         ("train", "loss"): (row["train_loss"], 1.5), ("validation", "loss"): (row["val_loss"], 1.0),
-        ("validation", row["metric"]): (row["val_metric"], 0.2 * row["val_metric"]),
+        ("validation", row["metric"]): (row["val_metric"], worse * row["val_metric"]),
     }  # fmt: skip
     return [
         {"epoch": e, "step": 100 * e, "split": split, "metric": name, "value": end + away * math.exp(-e / 2)}

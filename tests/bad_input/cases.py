@@ -137,8 +137,7 @@ METHOD = Method(
     options=MineOptions, lr_group="asym", api=1,
 )
 """
-FILES = {"study.yaml": STUDY, "models.yaml": MODELS, "datasets.yaml": DATASETS, "plug.py": PLUGIN, "rules.csv": None}
-"""None: only cases write it."""
+FILES = {"study.yaml": STUDY, "models.yaml": MODELS, "datasets.yaml": DATASETS, "plug.py": PLUGIN}
 
 RULES = """\
 model,dataset,method,lr_group,grid,setting,value,source,note

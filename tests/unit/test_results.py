@@ -595,15 +595,24 @@ class TestReferenceFiles:
     @pytest.mark.parametrize(
         ("row", "said"),
         [
-            ("table_y.csv,,,,why", "Did you mean: table_x.csv"), ("table_x.csv,,,,", "no caveat"),
-            ("table_x.csv,vit ,,,why", "no blanks"), ("table_x.csv,vit,why", "3 cells"),
-            ("table_x.csv,,,,why\ntable_x.csv,,,,why", "repeats line 2"),
+            ("table_y.csv,,,,no fair target,why", "Did you mean: table_x.csv"), ("table_x.csv,,,,with care,", "no caveat"),
+            ("table_x.csv,vit ,,,with care,why", "no blanks"), ("table_x.csv,vit,why", "3 cells"),
+            ("table_x.csv,,,,with car,why", "Did you mean: with care"),
+            ("table_x.csv,,,,with care,why\ntable_x.csv,,,,with care,why", "repeats line 2"),
         ],
     )  # fmt: skip
     def test_caveats_are_checked_as_well(self, tmp_path: Path, row: str, said: str):
         with pytest.raises(PublishedError, match=r"caveats\.csv, line") as caught:
-            self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,caveat\n{row}\n")
+            self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,verdict,caveat\n{row}\n")
         assert said in str(caught.value)
+
+    def test_a_value_with_care_is_a_target_and_its_caveat_a_note(self, tmp_path: Path):
+        rows = "table_x.csv,,,,with care,one seed\ntable_x.csv,,,lora,no fair target,another head\n"
+        found = self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,verdict,caveat\n{rows}")
+        values = {row["method"]: found.find(**row) for row in found.rows.values()}
+        assert values["lora"].caveat == "another head" and values["lora"].note.endswith("one seed")
+        others = [value for method, value in values.items() if method != "lora"]
+        assert others and all(v.caveat is None and v.note.endswith("one seed") for v in others)
 
     def test_a_file_elsewhere_is_no_reference(self, tmp_path: Path):
         self.look(tmp_path / "folder", GOOD)

@@ -182,6 +182,17 @@ def test_a_yaml_rule_may_be_for_a_grid(data: dict[str, Any], tmp_path: Path) -> 
     assert 0.5 not in {plan.runs[p.run_id].lr for p in plan.points["main"]}
 
 
+def test_files_as_spreadsheets_save_them(tmp_path: Path, data: dict[str, Any]) -> None:
+    """A byte order mark, lines of Windows, an empty line at the end, columns in another order and without those not needed."""
+    plain = made(tmp_path, data, ROWS)
+    text = "\ufeffsource,setting,value,method\r\nours,weight_decay,0.1,lora\r\n\r\n"
+    (tmp_path / "rules/b.csv").write_bytes(text.encode())
+    study = {**data, "rules_from": ["rules/a.csv", "rules/b.csv"]}
+    plan = planned(tmp_path, study)
+    decayed = {s.method for s in plan.runs.values() if s.weight_decay == 0.1}
+    assert decayed == {"lora"} and len(plan.runs) == len(plain.runs)
+
+
 def test_rows_count_as_read_by_the_csv_module() -> None:
     """Quotes, commas and line ends as spreadsheets write them."""
     text = as_csv([rule("lr", "1e-3", 'ours: "as said", twice')]).replace("\n", "\r\n")
