@@ -191,9 +191,14 @@ def row_of(cell: Cell) -> tuple[str, str, str]:
 
 
 def order_of(cell: Cell) -> tuple[str, ...]:
-    """What the cells have in common whose methods are put in order: everything but the method."""
-    place = cell.panel.replace(f"/{cell.method}", "", 1)
-    return place, cell.row, "" if cell.column == cell.method else cell.column
+    """What the cells of a row have in common whose methods are put in order: everything but the method.
+
+    A heat map's panel names it after the task, which may have its name too (CoLA is a method and a data set).
+    """
+    place = cell.panel.removeprefix(f"{cell.model}/{cell.dataset}").removeprefix("/")
+    name, _, varied = place.partition(", ")
+    column = "" if cell.column == cell.method else cell.column
+    return varied if name == cell.method else place, cell.row, column
 
 
 def _entries(line: dict[str, Cell], letters: tuple[str, ...] = ()) -> tuple[Entry, ...]:

@@ -5,7 +5,7 @@ study, its files, catalogs, lock, rule files and plug-ins, every Python file of 
 read), the files of reports/reference and reports/templates that artefacts are checked against, and the versions of Python,
 pydantic and PyYAML. So a file that was edited or reformatted means another key, a touched one the same, and no time is
 trusted. A damaged file is told of and planned over; files are replaced as a whole (peft_lib/files.py), so that jobs may
-read and write at the same time.
+read and write at the same time, and a plan during which a file was edited is not kept.
 
 The files hold pickles. They lie below the working directory, where whoever can write can change this code as well.
 """
@@ -39,7 +39,7 @@ from peft_lib.study.schema import Catalogs
 
 FOLDER = Path(".snakemake/plans")
 """Where plans are kept, below the working directory."""
-KEPT = 8
+KEPT = 20
 """Plans that stay: the latest."""
 MAGIC = b"plan 1\n"
 CHECKED = ("reports/reference", "reports/templates")
@@ -92,6 +92,8 @@ def _found(
     plan = make()
     for run_id in plan.runs:
         plan.fingerprint(run_id)
+    if key_of(config, files, root, kind) != key:  # a file was edited meanwhile, and this is the plan of which text?
+        return Found(plan, False)
     try:
         _write(path, Kept(plan, readings()))
         _prune(folder)
@@ -106,7 +108,7 @@ def key_of(config: Mapping[str, Any], files: Sequence[Path | str], root: Path, k
         plugins = _texts(config.get("plugins"))
         for plugin in plugins:
             load_plugin(root / Path(plugin).expanduser())
-        text = json.dumps(config, sort_keys=True)
+        text = json.dumps(config)  # in its order, which tables have too
         catalogs = {**Catalogs().model_dump(), **config.get("catalogs", {})}
         mirror = config.get("assets", {}).get("mirror")
         named = [*_texts(config.get("rules_from")), *catalogs.values(), lock_file(catalogs["datasets"])]

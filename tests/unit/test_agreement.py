@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from peft_lib.artefacts.reproduction import order_of
 from peft_lib.results.agreement import COUNTED, STATUSES, WORDS, judge, kendall, prediction, rounding
 from peft_lib.results.cells import Cell
 from peft_lib.results.statistics import summarise
@@ -164,3 +165,28 @@ def test_every_quantity_with_spread_can_be_judged():
         middle = 50.0 if what.low is None or what.low <= 0 else what.low + 1
         judged = judge(replace(cell([middle, middle + 0.1, middle + 0.2], middle), metric=name), "accuracy")
         assert judged is not None and judged.status == "within", name
+
+
+@pytest.mark.parametrize(
+    ("kind", "panel", "row"),
+    [
+        ("heatmap", "m/{data}/{method}", "8"), ("heatmap", "m/{data}/{method}, epochs 3", "8"), ("sweep", "m/{data}", "8"),
+        ("sweep", "m/{data}/epochs 3/label smoothing 0.1", "8"), ("methods", "", "rank 8"), ("efficiency", "wall_s", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("data", ["cola", "cola_val_as_test", "lora_set", "d"])
+def test_methods_of_a_place_are_one_order_whatever_their_names_are_part_of(kind: str, panel: str, row: str, data: str):
+    """A method may have the name of a data set, or one that its name starts with."""
+    cells = [
+        Cell(
+            "t", kind, panel.format(data=data, method=m), "m", data, row, m if kind != "heatmap" else "0.001", "gap", m
+        )
+        for m in ("cola", "lora", "la", "fft")
+    ]
+    assert len({order_of(c) for c in cells}) == 1
+    elsewhere = (
+        replace(cells[0], row="16"),
+        replace(cells[0], panel=cells[0].panel + ", batch_size 4"),
+        replace(cells[0], column="s_cola"),
+    )
+    assert len({order_of(c) for c in (cells[0], *elsewhere)}) == 4

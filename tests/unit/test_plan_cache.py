@@ -136,6 +136,33 @@ def test_what_is_on_the_command_line_is_part_of_the_key(folder: Path) -> None:
     assert len({*keys}) == 5  # whether there is a mirror is said in a warning
 
 
+def test_the_order_on_the_command_line_is_the_order_of_the_plan(folder: Path) -> None:
+    """Mappings have the order in which they were written: that of tables, and of who names a shared run first."""
+    data = expand.read_document(folder / "study.yaml").data
+    for names in (("zeta", "alpha"), ("alpha", "zeta")):
+        config = {**data, "grids": {**data["grids"], **dict.fromkeys(names, data["grids"]["main"])}}
+        plan = plan_cache.plan_config(config, [folder / "study.yaml"], folder, folder / "plans").plan
+        assert tuple(plan.points)[-2:] == names
+
+
+def test_an_edit_while_it_is_planned_leaves_no_plan_of_another_text(folder: Path) -> None:
+    """The file is read for the key, edited, and read for the plan; then it is set back (git stash, say)."""
+    catalog = folder / "models.yaml"
+    old = catalog.read_text()
+    good = facts(expand.plan_file(folder / "study.yaml", folder))
+
+    def edited() -> Plan:
+        catalog.write_text(old.replace("name: ", "name: New "))
+        return expand.plan_file(folder / "study.yaml", folder)
+
+    data = expand.read_document(folder / "study.yaml").data
+    given = (data, [folder / "study.yaml"], folder, folder / "plans")
+    other = plan_cache._found(*given, edited, b"file")
+    assert not other.hit and facts(other.plan) != good
+    catalog.write_text(old)
+    assert facts(found(folder).plan) == good
+
+
 DAMAGES = {
     "cut off": lambda raw: raw[:-100],
     "a flipped bit": lambda raw: raw[:5000] + bytes([raw[5000] ^ 1]) + raw[5001:],
