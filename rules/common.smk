@@ -1,6 +1,7 @@
 # The plan of the study, computed once, and the look-ups of the rules. Nothing here imports torch.
 
 import gc
+import hashlib
 import inspect
 import json
 import os

@@ -6,6 +6,7 @@ RENDERING = tree_hash(
     "peft_lib/report",
     "peft_lib/study/quantities.py",
     "peft_lib/study/counts.py",
+    "peft_lib/study/labels.py",
     "reports/templates",
     "reports/reference",
 )

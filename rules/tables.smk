@@ -6,8 +6,26 @@ AGGREGATION = tree_hash(
     "peft_lib/results",
     "peft_lib/study/quantities.py",
     "peft_lib/study/counts.py",
+    "peft_lib/study/choices.py",
+    "peft_lib/study/labels.py",
     "reports/reference",
 )
+
+
+def others_of(wildcards):
+    """Which results there are of an artefact's runs that are not asked for: no inputs, as nothing is to make them, and shown."""
+    runs = ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+    others = (result_seen(run_id) for run_id in runs if run_id not in PLAN.asked)
+    return hashlib.sha256("".join(others).encode()).hexdigest()[:16]
+
+
+@cache
+def result_seen(run_id):
+    try:
+        found = os.stat(f"results/runs/{PLAN.runs[run_id].folder}/result.parquet")
+    except FileNotFoundError:
+        return ""
+    return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"
 
 
 rule study:
@@ -48,6 +66,7 @@ rule artefact:
     params:
         code=AGGREGATION,
         shown=lambda w: PLAN.shown_facts(w.artefact),
+        others=others_of,
         root=untracked(ROOT),
     message:
         "Aggregating {wildcards.artefact} of {STUDY}"

@@ -1,7 +1,7 @@
 """Aggregates the runs of a study into cells: one Parquet per artefact.
 
 python -m workflow_scripts.tables --config config.yaml --out-dir results/tables/quickstart
-python -m workflow_scripts.tables --config config.yaml --artefact performance --out performance.parquet
+python -m workflow_scripts.tables --config config.yaml --artefact table2 --out table2.parquet
 """
 
 import argparse

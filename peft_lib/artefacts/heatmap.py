@@ -16,7 +16,8 @@ from peft_lib.display.tables import axis, setting_name, task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.results import marks
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, number
+from peft_lib.results.context import Context
+from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.settings import resolve_alpha

@@ -10,7 +10,8 @@ from peft_lib.display.tables import setting_name, task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, Group, setting_text
+from peft_lib.results.context import Context, Group
+from peft_lib.study.labels import setting_text
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.spec import RunSpec

@@ -25,7 +25,7 @@ WORDS: dict[Agrees, str] = {
     "within": "the published value lies in the 95 % interval that our seeds predict for a mean of as many seeds",
     "outside": "it does not",
     "no interval": "a value that has none: fewer than three seeds, or a ratio",
-    "not run": "no value from all planned runs yet",
+    "not run": "no good value from all planned runs: some have not run, are stale or failed",
     "not comparable": "the published value is no fair target; the note says why",
 }
 

@@ -10,6 +10,7 @@ from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statistics import summarise
 from peft_lib.results.statuses import FAILURES
+from peft_lib.study.labels import number
 from peft_lib.study.quantities import MEASURE_COLUMNS, Quantity, quantity
 from peft_lib.study.spec import RunSpec
 
@@ -177,13 +178,6 @@ def _status(rows: list[Run], fresh: list[Run], column: str) -> tuple[str, str | 
     return next(iter(failed)), "; ".join(texts)
 
 
-def number(value: Any) -> str:
-    """A setting as a label: 0.001, 3.16e-05, all, none."""
-    if value is None:
-        return "none"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def build(
     plan: "Plan",
     artefact: "Artefact",
@@ -193,12 +187,3 @@ def build(
 ) -> list[Cell]:
     """Cells of an artefact. `runs` is what `collect(plan, results)` returned."""
     return artefact.build(Context(plan, artefact, runs, Path(results), Path(references)))
-
-
-def setting_text(value: Any) -> str:
-    """A setting's value as it is shown: options as name = value, yes and no."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} = {number(part)}" for name, part in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return number(value)

@@ -9,6 +9,7 @@ from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names, nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
+from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, strange_characters
 from peft_lib.study.rule_files import PlacedRule
@@ -215,6 +216,7 @@ def check_vary(name: str, grid: Grid, parser: Parser) -> None:
             parser.problem(where, setting, f"{setting} cannot be varied", remedy)
             continue
         seen: dict[Any, int] = {}
+        labels: dict[str, int] = {}
         for index, value in enumerate(values):
             place = (*where, index)
             if parser.is_broken(place):
@@ -223,7 +225,13 @@ def check_vary(name: str, grid: Grid, parser: Parser) -> None:
             if key in seen:
                 rule = f"vary lists a value once; this is the same as {setting}[{seen[key]}]"
                 parser.problem(place, value, rule, "remove one of them")
+            elif (label := number(value)) in labels:
+                rule = (
+                    f"tables write it as {label}, as they do {setting}[{labels[label]}]: the two would take one place"
+                )
+                parser.problem(place, value, rule, "remove one of them, or let them differ in their first three digits")
             seen.setdefault(key, index)
+            labels.setdefault(number(value), index)
 
 
 def _canonical_value(value: Any) -> Any:

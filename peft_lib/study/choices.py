@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from peft_lib.study.labels import setting_text
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -39,7 +41,9 @@ def choices(plan: "Plan") -> list[Choice]:
             kind = next((kind for kind in KINDS if source.startswith(kind)), None)
             if kind is not None and setting in type(spec).model_fields:
                 said = source.removeprefix(kind).lstrip(":, ")
-                runs.setdefault((kind, setting, said), {}).setdefault(_text(getattr(spec, setting)), []).append(run_id)
+                runs.setdefault((kind, setting, said), {}).setdefault(setting_text(getattr(spec, setting)), []).append(
+                    run_id
+                )
     order = list(dict.fromkeys(setting for _, setting, _ in runs))
     found = [choice for key, values in runs.items() for choice in _of_models(plan, key, values)]
     return sorted(found, key=lambda c: (list(KINDS).index(c.kind), order.index(c.setting)))
@@ -53,11 +57,3 @@ def _of_models(plan: "Plan", key: tuple[str, str, str], values: dict[str, list[s
     kind, setting, source = key
     for models, counted in by_models.items():
         yield Choice(kind, setting, tuple(counted), source, models, sum(counted.values()))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} = {_text(one)}" for name, one in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -341,6 +341,7 @@ CASES = {
     "an axis that is no list": Case(study("lr: [1e-3, 1e-2]}", "lr: 1e-3}"), "grids.sweep.vary.lr", 35, ("a list", "[1e-3]")),
     "a bad value of an axis": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3, 0]}"), "grids.sweep.vary.lr[1]", 35, ("above 0",)),
     "one value in two notations": Case(study("lr: [1e-3, 1e-2]}", "lr: [4e-3, 0.004]}"), "grids.sweep.vary.lr[1]", 35, ("once", "lr[0]")),
+    "two values that look alike": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3, 1.0004e-3]}"), "grids.sweep.vary.lr[1]", 35, ("as 0.001", "lr[0]", "one place")),
     "two alphas that are one": Case(study("rank: [2, 4], lr: [1e-3, 1e-2]}", "rank: [4, 2], lr: [1e-3], alpha: [2r, 8]}"), "grids.sweep.vary.alpha[1]", 35, ("same run",)),
     "an axis without effect": Case(study("    methods: [lora]\n", "    methods: [fft]\n"), "grids.sweep.vary.rank", 35, ("one run",)),
     # rules from a file

@@ -97,6 +97,20 @@ def test_a_part_is_asked_for_and_nothing_else(done: Path) -> None:
     assert recorded == yaml.safe_load((done / study).read_text())
 
 
+def test_a_table_shows_results_that_came_outside_of_the_part(done: Path) -> None:
+    """A part's table says 'not run' of a run that is not asked for, until there is a result: of another call, or another study."""
+    study = study_with(done, "outside", {"id": "outside"}, methods=["lora", "cla", "fft"], seeds=[3])
+    part = ("--config", "only={method: lora}")
+    snakemake(done, *part, study=study)
+    assert planned(done, *part, study=study) == {}
+    snakemake(done, "--config", "only={method: cla}", "--", "runs", study=study)
+    assert planned(done, *part, study=study) == {"artefact": 2, "report": 1}
+    snakemake(done, *part, study=study)
+    cells = json.loads((done / "reports/outside/tables/table2.json").read_text())["cells"]
+    assert {c["column"]: c["status"] for c in cells if c.get("method")} == {"lora": "ok", "cla": "ok", "fft": "missing"}
+    assert planned(done, *part, study=study) == {}
+
+
 BREAKS = """
 from peft_lib.methods.method import Method, Tensors
 
@@ -195,6 +209,7 @@ def test_threads_are_part_of_the_numbers(done: Path) -> None:
         ("peft_lib/methods/c3la.py", 'html="c<sup>3</sup>LA"', 'html="C<sup>3</sup>LA"', []),
         ("tests/workflow/models.yaml", "name: ViT (test)", "name: ViT", []),
         ("peft_lib/study/quantities.py", '"accuracy", "test_metric", "%"', '"accuracy", "test_metric", "percent"', []),
+        ("peft_lib/study/choices.py", "Chosen by us", "Chosen", []),
         ("tests/workflow/models.yaml", "rows: [64, 96]", "rows: [32, 64]", ["c3la", "lora"]),
     ],
 )
