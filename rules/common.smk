@@ -50,7 +50,8 @@ RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values
 WHOLE = f"results/tables/{STUDY}/report.done"
 REPORT = [f"reports/{STUDY}/index.html", WHOLE] if PLAN.study.artefacts else []
 # runs that no artefact waits for
-SHOWN = {run_id for a in PLAN.study.artefacts for run_id in a.run_ids(PLAN)}
+ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
+SHOWN = {run_id for a in ARTEFACTS.values() for run_id in a.run_ids(PLAN)}
 UNSHOWN = [
     f"results/runs/{spec.folder}/result.parquet"
     for run_id, spec in ASKED.items()
@@ -71,8 +72,8 @@ def untracked(value):
 
 
 def signed(function):
-    """A function of a rule that has a job per run, with its signature worked out once: Snakemake asks for it in each job,
-    and inspect.signature takes longer than most of these functions."""
+    """A function that is called for each run, with its signature worked out once. Snakemake asks for it in every job, and
+    inspect.signature takes longer than most of these functions."""
     function.__signature__ = inspect.signature(function)
     return function
 
@@ -209,6 +210,15 @@ def fingerprint_of(wildcards):
 def data_of(wildcards):
     spec = run_of(wildcards)
     return prepared_manifest(spec.dataset.id, spec.model.id, spec.input_size)
+
+
+def results_of(wildcards):
+    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
+    return [
+        f"results/runs/{ASKED[run_id].folder}/result.parquet"
+        for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+        if run_id in ASKED
+    ]
 
 
 def prepared_manifest(dataset, model, size):

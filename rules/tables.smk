@@ -10,16 +10,6 @@ AGGREGATION = tree_hash(
     "peft_lib/study/labels.py",
     "reports/reference",
 )
-ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
-
-
-def results_of(wildcards):
-    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
-    return [
-        f"results/runs/{PLAN.runs[run_id].folder}/result.parquet"
-        for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
-        if run_id in PLAN.asked
-    ]
 
 
 def others_of(wildcards):

@@ -12,6 +12,7 @@ from peft_lib.results import marks
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.results.parameter_counts import checked, counts
+from peft_lib.results.readings import at_printed_digits
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 
@@ -42,8 +43,8 @@ class Parameters(OfGrids):
                         share = 100 / by_formula.total
                         value = None if cell.value is None else cell.value * share
                         cell = replace(cell, value=value, expected=by_formula.percent, unit="%", digits=3)
-                    cell = replace(cell, panel=panel)
-                    cells.append(marks.beside(cell, context.printed(group, quantity=panel), cell.value))
+                    printed = context.printed(group, quantity=panel)
+                    cells.append(_rounded(marks.beside(replace(cell, panel=panel), printed, cell.value)))
         return cells
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
@@ -58,3 +59,12 @@ class Parameters(OfGrids):
             agree if counted else "By formula; no run has counted yet.",
             *published_remarks(cells, self.published),
         ]
+
+
+def _rounded(cell: Cell) -> Cell:
+    """The cell with the difference at the digits of the published value: 124,647,170 is the printed 124.6e6."""
+    if cell.difference is None or cell.value is None or not cell.published_text:
+        return cell
+    return replace(
+        cell, difference=float(at_printed_digits(cell.value, cell.published_text)) - float(cell.published_text)
+    )

@@ -11,7 +11,7 @@ from peft_lib.artefacts.kind import Artefact
 from peft_lib.display.entries import fixed
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.names import near_names
-from peft_lib.results.agreement import PUBLISHED_SEEDS, STATUSES, WORDS, Judged, judge, kendall
+from peft_lib.results.agreement import COUNTED, PUBLISHED_SEEDS, STATUSES, WORDS, Judged, judge, kendall
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.study.parsing import Parser
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
     from peft_lib.study.schema import Study
 
-PUBLISHED, TAU, FAIR_TAU, CAVEAT = "published", "tau", "tau of fair targets", "caveat"
+PUBLISHED, TAU, FAIR_TAU = "published", "tau", "tau of fair targets"
+CAVEAT, BY_FORMULA = "caveat", "by formula"
 COLUMNS = (PUBLISHED, *STATUSES, TAU, FAIR_TAU)
 HEADINGS = {PUBLISHED: "published values", TAU: "tau", FAIR_TAU: "tau, fair targets"}
 ALL = ("", "", "", "")
@@ -107,6 +108,8 @@ class Reproduction(Artefact):
         yield cell(PUBLISHED, len(judged), digits=0)
         for status in STATUSES:
             yield cell(status, counted[status], digits=0)
+        formula = sum(j.cell.metric in COUNTED and j.status in ("within", "outside") for j in judged)
+        yield cell(BY_FORMULA, formula, digits=0)
         for column, fair in ((TAU, False), (FAIR_TAU, True)):
             found = [kendall([c for c in order if not (fair and c.caveat)]) for order in orders]
             taus = [tau for tau in found if tau is not None]
@@ -123,7 +126,7 @@ class Reproduction(Artefact):
         for c in cells:
             if c.column == CAVEAT:
                 caveats.setdefault(c.key, []).append(c.text or "")
-            else:
+            elif c.column in COLUMNS:
                 lines.setdefault(c.key, {})[c.column] = c
         short, long = [], []
         for key, line in lines.items():
@@ -151,9 +154,10 @@ class Reproduction(Artefact):
         said = [f"{s}: {WORDS[s]}." for s in STATUSES if total[s]]
         said = [f"{text[0].upper()}{text[1:]}" for text in said]
         tested = total["within"] + total["outside"]
-        share = f"{total['within']} of the {tested} values that can be tested lie within." if tested else (
-            "No value can be tested yet."
-        )  # fmt: skip
+        share = f"{total['within']} of the {tested} values that can be tested lie within." if tested else ""
+        if total[BY_FORMULA]:
+            share += f" {total[BY_FORMULA]} of them are counts of parameters, which follow from the model."
+        share = share or "No value can be tested yet."
         tau = (
             "tau: Kendall's tau-b between the published and the reproduced order of the methods of a row (1: the same, 0: "
             "unrelated, \u22121: reversed), over values from all planned runs; the mean over rows where several are summed up."

@@ -93,7 +93,8 @@ def entry(cell: Cell, notes: Footnotes, single: bool = False, digits: int | None
     letters = notes.mark(_note(cell)) if wrong else ()
     for caveat in cell.caveats:
         letters += notes.mark(f"no fair target: {caveat}")
-    letters += notes.mark(f"as printed: {cell.published_note}" if cell.published_note else None)
+    for note in cell.notes:
+        letters += notes.mark(f"published value: {note}")
     return Entry(
         text=text, lines=lines_of(cell, single), mark=cell.rank_in_row or 0, tied=cell.tied, status=cell.status, notes=letters,
         title=tooltip(cell), run=cell.run_ids[0] if cell.run_ids else None,

@@ -57,6 +57,11 @@ class Cell:
         return tuple(self.caveat.split(APART)) if self.caveat else ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to say of the published value, one by one."""
+        return tuple(self.published_note.split(APART)) if self.published_note else ()
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """The row that the cell stands in."""
         return self.panel, self.model, self.dataset, self.row
@@ -110,8 +115,8 @@ DESCRIPTIONS = {
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
     "published_text": "the published value as printed, or the paper's setting",
     "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
-    "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target",
-    "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
+    "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target; ' | ' between several",
+    "difference": "value (efficiency: ratio; counts of parameters: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",

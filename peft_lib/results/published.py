@@ -82,7 +82,7 @@ class Published:
             ratio_to=row.get("ratio_to") or None,
             caveat=APART.join(text for text, verdict in caveats.items() if verdict == NO_TARGET) or None,
             ratio_text=ratio,
-            note="; ".join(text for text in notes if text) or None,
+            note=APART.join(text for text in notes if text) or None,
             change_text=row.get("change_vs_best") or None,
             unit=row.get("unit") or "",
         )

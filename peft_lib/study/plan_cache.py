@@ -39,7 +39,7 @@ from peft_lib.study.schema import Catalogs
 
 FOLDER = Path(".snakemake/plans")
 """Where plans are kept, below the working directory."""
-KEPT = 8
+KEPT = 20
 """Plans that stay: the latest."""
 MAGIC = b"plan 1\n"
 CHECKED = ("reports/reference", "reports/templates")

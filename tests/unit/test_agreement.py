@@ -29,7 +29,7 @@ def cell(values: list[float], published: float | None, text: str | None = None, 
 
 def status(*args: Any, **changes: Any) -> str | None:
     judged = judge(cell(*args, **changes), "accuracy")
-    return judged and judged.status
+    return judged.status if judged else None
 
 
 def test_the_interval_for_three_more_seeds_by_hand():

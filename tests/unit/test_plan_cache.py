@@ -18,13 +18,14 @@ from peft_lib.study.problems import StudyError
 from tests.bad_input.cases import FILES, PLUGIN
 from tests.runs import ROOT
 
-STUDY = FILES["study.yaml"].replace("lr: 1e-2\n", "lr: 3\n")
+STUDY = FILES["study.yaml"].replace("lr: 1e-2\n", "lr: 3\n") + "rules_from: [rules.csv]\n"
 """With a warning: the rate is above 1."""
+RULES = "model,dataset,method,lr_group,grid,setting,value,source,note\n,,lora,,,rank,2,ours,\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path):
-    for name, text in {**FILES, "study.yaml": STUDY}.items():
+    for name, text in {**FILES, "study.yaml": STUDY, "rules.csv": RULES}.items():
         (tmp_path / name).write_text(text)
     yield tmp_path
     unregister("mine")
@@ -86,6 +87,7 @@ EDITS = {
     "the model catalog": ("models.yaml", "\n"),
     "the data set catalog": ("datasets.yaml", "\n"),
     "a lock where there was none": ("datasets.lock.json", "{}"),
+    "a rule file": ("rules.csv", ",,fft,,,weight_decay,0.1,ours,\n"),
     "a plug-in": ("plug.py", "\n"),
     "a method": ("copy/peft_lib/methods/cla.py", "\n# a comment\n"),
     "training": ("copy/peft_lib/training/loop.py", "\nX = 1\n"),
