@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from peft_lib.data.tables import read_mapped
+from peft_lib.study.expand import plan_file
 from tests.workflow.repository import copy_repository, planned, planned_methods, snakemake, snakemake_process
 from workflow_scripts.errors import run
 from workflow_scripts.record_study import dumps
@@ -98,6 +100,16 @@ def test_a_part_is_asked_for_and_nothing_else(done: Path) -> None:
     assert recorded == yaml.safe_load((done / study).read_text())
 
 
+@pytest.fixture
+def without_new_runs(done: Path):
+    """Runs that a test trains leave with it: others look at those of the tiny study."""
+    before = set((done / "results/runs").glob("*/*/*/*"))
+    yield
+    for folder in set((done / "results/runs").glob("*/*/*/*")) - before:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("without_new_runs")
 def test_a_table_shows_results_that_came_outside_of_the_part(done: Path) -> None:
     """A part's table says 'not run' of a run that is not asked for, until there is a result: of another call, or another study."""
     study = study_with(done, "outside", {"id": "outside"}, methods=["lora", "cla", "fft"], seeds=[3])
@@ -364,6 +376,19 @@ def test_any_text_reaches_the_record_of_the_study(done: Path) -> None:
     assert json.loads(recorded) == yaml.safe_load(recorded) == meant and isinstance(
         meant["grids"]["main"]["set"]["min_lr"], float
     )
+
+
+def test_the_order_of_a_study_reaches_its_record(done: Path) -> None:
+    """A run that grids share has the sources of the first grid that names it, and tables the order of the study."""
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    main = study["grids"]["main"]
+    study |= {"id": "ordered", "grids": {"main": main, "extra": {**main, "set": {"rank": 4}}, "also": main}}
+    (done / "ordered.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    snakemake(done, "--until", "study", study="ordered.yaml")
+    recorded = plan_file(done / "results/tables/ordered/study.json", done)
+    meant = plan_file(done / "ordered.yaml", done)
+    assert list(recorded.points) == list(meant.points) == ["main", "extra", "also"]
+    assert recorded.provenance == meant.provenance and list(recorded.data) == list(study)
 
 
 def test_a_recorded_study_is_json_and_yaml() -> None:
