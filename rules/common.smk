@@ -46,8 +46,10 @@ RUNS = PLAN.by_folder
 # what is asked for: all runs, or the study's part (`only`)
 ASKED = {run_id: spec for run_id, spec in PLAN.runs.items() if run_id in PLAN.asked}
 RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values()]
-REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
-# and runs that no artefact waits for are trained too
+# made with the report, and removed by `render`: what that renders early is not taken for the report of all runs
+WHOLE = f"results/tables/{STUDY}/report.done"
+REPORT = [f"reports/{STUDY}/index.html", WHOLE] if PLAN.study.artefacts else []
+# runs that no artefact waits for
 ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
 SHOWN = {run_id for a in ARTEFACTS.values() for run_id in a.run_ids(PLAN)}
 UNSHOWN = [

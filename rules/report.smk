@@ -16,9 +16,12 @@ rule report:
     input:
         study=rules.study.output[0],
         tables=expand(rules.artefact.output[0], artefact=ARTEFACTS),
+        # the page has details of every run
+        runs=UNSHOWN,
     output:
         html=f"reports/{STUDY}/index.html",
         latex=f"reports/{STUDY}/appendix.tex",
+        whole=touch(WHOLE),
     log:
         f"results/tables/{STUDY}/report.log",
     conda:
@@ -51,11 +54,12 @@ rule render:
     params:
         root=untracked(ROOT),
         folder=f"reports/{STUDY}",
+        whole=WHOLE,
     message:
         "Rendering reports/{STUDY} from the results that there are"
     shell:
-        "python -m workflow_scripts.report --config {input.study} --root {params.root:q} --results results"
-        " --out {params.folder} >> {log} 2>&1"
+        "rm -f {params.whole}; python -m workflow_scripts.report --config {input.study} --root {params.root:q}"
+        " --results results --out {params.folder} >> {log} 2>&1"
 
 
 rule appendix:

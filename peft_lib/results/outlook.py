@@ -18,7 +18,7 @@ from peft_lib.results.index import ResultIndex
 from peft_lib.results.statuses import RECORDED
 from peft_lib.study import cost
 from peft_lib.study.needs import needs
-from peft_lib.study.plan import Plan
+from peft_lib.study.plan import Plan, prepared_folder
 
 MEASURED, NEAR, BY_FORMULA = "measured", "measured, other methods", "by formula"
 GPU_GB = (16, 24, 32, 40, 48, 80, 96, 141, 192)
@@ -161,20 +161,24 @@ def _gpus(plan: Plan, todo: Iterable[str], hours: Mapping[str, float]) -> list[d
 
 def _disk(plan: Plan, todo: Iterable[str], resources: Path) -> dict[str, int]:
     """Bytes to come: of finished runs, the largest checkpoint of a run at work, weights and prepared data that are not there."""
+    specs = [plan.runs[run_id] for run_id in todo]
     runs, checkpoint = 0, 0
-    for run_id in todo:
-        spec = plan.runs[run_id]
+    for spec in specs:
         model, data = plan.models[spec.model.id], plan.datasets[spec.dataset.id]
-        runs += cost.run_bytes(spec, model, data, plan.how(run_id))
+        runs += cost.run_bytes(spec, model, data, plan.how(spec.run_id))
         checkpoint = max(checkpoint, cost.checkpoint_bytes(spec, model, data))
-    models = {spec.model.id for spec in plan.runs.values() if spec.run_id in plan.asked}
-    absent = [model for model in models if not (resources / "models" / model / "manifest.json").is_file()]
+    models = {spec.model.id for spec in specs}
+    absent = {model for model in models if not (resources / "models" / model / "manifest.json").is_file()}
+    read = {(spec.dataset.id, spec.model.id, spec.input_size) for spec in specs}
+    for model in (plan.models[name] for name in absent):
+        if model.pretrain:
+            read.add((model.pretrain.dataset, model.id, int(model.architecture["img_size"])))
     data_sets = [
-        cost.prepared_bytes(plan.models[model], plan.datasets[dataset], size)
-        for folder, (dataset, model, size) in plan.prepared.items()
-        if model in models and not (resources / "prepared" / folder / "manifest.json").is_file()
+        cost.prepared_bytes(plan.models[m], plan.datasets[d], size)
+        for d, m, size in read
+        if not (resources / "prepared" / prepared_folder(d, m, size) / "manifest.json").is_file()
     ]
-    weights = sum(cost.weights_bytes(plan.models[model]) for model in absent)
+    weights = sum(cost.weights_bytes(plan.models[name]) for name in absent)
     return {"runs": runs, "largest_checkpoint": checkpoint, "weights": weights, "prepared": sum(data_sets)}
 
 

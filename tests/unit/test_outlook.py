@@ -1,6 +1,8 @@
 """What is to do and what it costs: counts add up, measured times win, and formulas meet what can be counted otherwise."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,32 @@ def test_an_estimate_of_time_is_below_what_the_scheduler_is_asked_for(plan: Plan
         for cuda, on in ((False, CPU), (True, H100)):
             bound = needs(spec, model, data, How(), cuda=cuda).runtime_min
             assert cost.seconds(spec, model, data, How(), on) / 60 < bound
+
+
+def test_a_part_fetches_and_prepares_what_its_runs_to_do_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the other data of its models, nor anything for runs that have ended."""
+    monkeypatch.setattr(Plan, "fingerprint", lambda self, run_id: synthetic.FINGERPRINT)
+    more = {"tasks": ["roberta_base/clutrr_gen", "roberta_base/mrpc"], "methods": ["lora"], "seeds": [0]}
+    data = synthetic.study(only={"dataset": "mrpc"})
+    data["grids"]["more"] = more
+    plan = synthetic.make_plan(tmp_path / "study", data)
+    [spec] = (plan.runs[run_id] for run_id in plan.asked)
+    model, rows = plan.models["roberta_base"], plan.datasets["mrpc"]
+    disk = look(plan, tmp_path)["disk"]
+    assert disk["prepared"] == cost.prepared_bytes(model, rows, spec.input_size)
+    assert disk["weights"] == cost.weights_bytes(model)
+    synthetic.write_run(tmp_path / "results", plan, spec.run_id)
+    assert look(plan, tmp_path)["disk"] == dict.fromkeys(disk, 0)
+
+
+def test_a_reader_that_stops_reading_is_no_fault() -> None:
+    """`... | head`: no traceback."""
+    command = [sys.executable, "-m", "workflow_scripts.plan", "--configfile", "tests/workflow/tiny.yaml", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 141
 
 
 def test_disk_is_the_delta_and_little_else(plan: Plan) -> None:

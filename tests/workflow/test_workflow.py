@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -145,10 +146,24 @@ def test_a_failed_run_keeps_only_its_own_artefacts_from_being_made(done: Path) -
     assert "Broken" in page and "the run has no result yet" in page
     cells = json.loads((done / "reports/failing/tables/broken.json").read_text())["cells"]
     assert {c["column"]: c["status"] for c in cells} == {"breaks": "missing", "lora": "ok", "baseline": "ok"}
+    # what is rendered early is not taken for the report: the next call tries again
+    assert planned(done, study=study) == {"train": 1, "artefact": 1, "report": 1}
+    assert planned_methods(done, study=study) == ["breaks"]
 
 
 def logs(folder: Path) -> str:
     return "".join(path.read_text() for path in (folder / "results/runs").rglob("breaks/*/log.txt"))
+
+
+def test_a_run_whose_folder_was_deleted_is_trained_anew(done: Path, tmp_path: Path) -> None:
+    """As docs/results.md says, though its tables are still there."""
+    cells = json.loads((done / "reports/tiny/tables/table2.json").read_text())["cells"]
+    [run_id] = next(cell["run_ids"] for cell in cells if cell["column"] == "lora")
+    [folder] = (done / "results/runs").glob(f"*/*/lora/{run_id}")
+    folder.rename(tmp_path / "away")
+    assert planned(done) == {"train": 1, "artefact": 2, "report": 1} and planned_methods(done) == ["lora"]
+    (tmp_path / "away").rename(folder)
+    assert planned(done) == {}
 
 
 def test_a_new_rank_leaves_full_fine_tuning_alone(done: Path) -> None:
@@ -325,12 +340,14 @@ def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None
 
 
 def test_runs_that_no_artefact_shows_are_trained_too(done: Path) -> None:
-    """As the warning about such a grid says."""
+    """As the warning about such a grid says; the page, which has details of every run, waits for them."""
     study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
     study["grids"]["more"] = {**study["grids"]["main"], "methods": ["paca"]}
     (done / "unshown.yaml").write_text(yaml.safe_dump(study))
     assert planned_methods(done, study="unshown.yaml") == ["paca"]
     assert planned_methods(done, "--config", "only={grid: main}", study="unshown.yaml") == []
+    waiting = snakemake(done, "-n", "--", "report", study="unshown.yaml")
+    assert re.findall(r"^Job [0-9]+: ([a-z0-9_]+) on ", waiting, re.MULTILINE) == ["paca"]
 
 
 TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
