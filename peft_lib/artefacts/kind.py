@@ -97,9 +97,18 @@ class Artefact(Frozen):
     @property
     def reference(self) -> str:
         """What it is called in the paper: Table 6, Figure 6; empty for what the paper has not."""
-        if not self.number or self.number.startswith("Figure"):
-            return self.number or ""
-        return f"Table {self.number}"
+        return f"Table {self.table_number}" if self.table_number else self.number or ""
+
+    @property
+    def table_number(self) -> str | None:
+        """Its number among the paper's tables."""
+        return None if self.figure_number else self.number
+
+    @property
+    def figure_number(self) -> str | None:
+        """Its number among the paper's figures."""
+        word, _, number = (self.number or "").partition(" ")
+        return number if word == "Figure" and number else None
 
     @property
     def quantities(self) -> dict[str, str]:
