@@ -25,6 +25,13 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
+onerror:
+    print(
+        "Some jobs failed. `snakemake render`, with the same --configfile, renders what there is; --keep-going goes on after"
+        " a failure."
+    )
+
+
 localrules:
     all,
     runs,
@@ -34,7 +41,9 @@ localrules:
 rule all:
     default_target: True
     input:
-        REPORT or RESULTS,
+        REPORT,
+        # a table that is there hides that a run of it was deleted
+        RESULTS,
 
 
 rule runs:

@@ -1,27 +1,39 @@
 # The plan of the study, computed once, and the look-ups of the rules. Nothing here imports torch.
 
+import gc
+import hashlib
+import inspect
 import json
 import os
 import shlex
+from functools import cache
 
 from snakemake.settings.types import DeploymentMethod
 
-from peft_lib.study.expand import plan_config
 from peft_lib.study.fingerprint import tree_hash
 from peft_lib.study.launch import execution_arguments, mirror_arguments
 from peft_lib.study.needs import fetching, needs
 from peft_lib.study.plan import prepared_folder
+from peft_lib.study.plan_cache import plan_config
 from peft_lib.study.problems import StudyError
 from workflow_scripts.devices import visible_devices
 
+# A plan and Snakemake's graph are millions of objects that live to the end: looking for garbage among them takes an
+# eighth of the time.
+gc.set_threshold(200_000, 50, 1000)
+
 
 def planned():
+    """The plan, from the cache in .snakemake/plans where the same was planned before."""
     files = [os.path.relpath(file) for file in workflow.configfiles]
     try:
-        return plan_config(config, files, workflow.basedir)
+        found = plan_config(config, files, workflow.basedir)
     except StudyError as error:
         # not a WorkflowError: that would put lines of this file around the message
         sys.exit(str(error))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found.plan
 
 
 PLAN = planned()
@@ -31,9 +43,20 @@ if workflow.is_main_process:
 
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
-RESULTS = [f"results/runs/{folder}/result.parquet" for folder in RUNS]
-REPORT = [f"reports/{STUDY}/index.html"] if PLAN.study.artefacts else []
-PREPARED = PLAN.prepared
+# what is asked for: all runs, or the study's part (`only`)
+ASKED = {run_id: spec for run_id, spec in PLAN.runs.items() if run_id in PLAN.asked}
+RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values()]
+# made with the report, and removed by `render`: what that renders early is not taken for the report of all runs
+WHOLE = f"results/tables/{STUDY}/report.done"
+REPORT = [f"reports/{STUDY}/index.html", WHOLE] if PLAN.study.artefacts else []
+# runs that no artefact waits for
+ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
+SHOWN = {run_id for a in ARTEFACTS.values() for run_id in a.run_ids(PLAN)}
+UNSHOWN = [
+    f"results/runs/{spec.folder}/result.parquet"
+    for run_id, spec in ASKED.items()
+    if run_id not in SHOWN
+]
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
@@ -46,6 +69,13 @@ def untracked(value):
     """A param that reruns nothing when it changes, for what says how or where and not what: Snakemake does not compare
     params whose function asks for `resources`."""
     return lambda wildcards, resources: value
+
+
+def signed(function):
+    """A function that is called for each run, with its signature worked out once. Snakemake asks for it in every job, and
+    inspect.signature takes longer than most of these functions."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def at_root(path):
@@ -63,6 +93,7 @@ def with_conda():
     return bool(settings) and DeploymentMethod.CONDA in settings.deployment_method
 
 
+@signed
 def environment(wildcards):
     """The rules' conda environment, where --sdm conda asks for it."""
     path = os.path.join(workflow.basedir, "envs", "environment.yaml")
@@ -94,20 +125,39 @@ if CUDA and workflow.is_main_process and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(DEVICES)))
 
 
+@signed
 def cpus_of(wildcards):
     return PLAN.study.threads * PLAN.how(run_of(wildcards).run_id).processes
 
 
 def needs_of(wildcards, attempt):
-    spec = run_of(wildcards)
+    return needs_of_run(run_of(wildcards).run_id, attempt)
+
+
+@cache
+def needs_of_run(run_id, attempt):
+    """Asked for by every resource of a job."""
+    spec = PLAN.runs[run_id]
     model, data = PLAN.models[spec.model.id], PLAN.datasets[spec.dataset.id]
     return needs(spec, model, data, PLAN.how(spec.run_id), attempt, cuda=CUDA)
 
 
+@signed
+def memory_of(wildcards, attempt):
+    return needs_of(wildcards, attempt).mem_mb
+
+
+@signed
+def runtime_of(wildcards, attempt):
+    return needs_of(wildcards, attempt).runtime_min
+
+
+@signed
 def gpus_here(wildcards):
     return needs_of(wildcards, 1).gpus if CUDA and workflow.local_exec else None
 
 
+@signed
 def gpus_of_cluster(wildcards):
     return (
         f"gpu:{needs_of(wildcards, 1).gpus}"
@@ -116,10 +166,12 @@ def gpus_of_cluster(wildcards):
     )
 
 
+@signed
 def gpu_memory(wildcards, attempt):
     return needs_of(wildcards, attempt).gpu_mem_mb if CUDA else None
 
 
+@signed
 def execution_of(wildcards, resources):
     """A param that reruns nothing: as `untracked`."""
     return execution_arguments(PLAN, run_of(wildcards).run_id, at_root)
@@ -141,6 +193,31 @@ wildcard_constraints:
 def run_of(wildcards):
     return RUNS[
         f"{wildcards.model}/{wildcards.dataset}/{wildcards.method}/{wildcards.run_id}"
+    ]
+
+
+@signed
+def spec_of(wildcards):
+    return run_of(wildcards).canonical
+
+
+@signed
+def fingerprint_of(wildcards):
+    return PLAN.fingerprint(run_of(wildcards).run_id)
+
+
+@signed
+def data_of(wildcards):
+    spec = run_of(wildcards)
+    return prepared_manifest(spec.dataset.id, spec.model.id, spec.input_size)
+
+
+def results_of(wildcards):
+    """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
+    return [
+        f"results/runs/{ASKED[run_id].folder}/result.parquet"
+        for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+        if run_id in ASKED
     ]
 
 

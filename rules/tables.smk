@@ -1,4 +1,31 @@
-# Aggregation: the cells of every artefact, from the runs it names.
+# Aggregation: one job per artefact, from the runs that it shows. A run that is missing or failed keeps only the artefacts
+# from being made that show it.
+
+AGGREGATION = tree_hash(
+    "peft_lib/artefacts",
+    "peft_lib/results",
+    "peft_lib/study/quantities.py",
+    "peft_lib/study/counts.py",
+    "peft_lib/study/choices.py",
+    "peft_lib/study/labels.py",
+    "reports/reference",
+)
+
+
+def others_of(wildcards):
+    """Which results there are of an artefact's runs that are not asked for: no inputs, as nothing is to make them, and shown."""
+    runs = ARTEFACTS[wildcards.artefact].run_ids(PLAN)
+    others = (result_seen(run_id) for run_id in runs if run_id not in PLAN.asked)
+    return hashlib.sha256("".join(others).encode()).hexdigest()[:16]
+
+
+@cache
+def result_seen(run_id):
+    try:
+        found = os.stat(f"results/runs/{PLAN.runs[run_id].folder}/result.parquet")
+    except FileNotFoundError:
+        return ""
+    return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"
 
 
 rule study:
@@ -10,9 +37,10 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        # without `assets`: where files are fetched from is this machine's business, and reruns nothing
+        # without `assets` and `only`: where files come from, and which part is asked for now, change no table; in the order of
+        # the study, which tables have, and by which the first grid that names a run says where its settings come from
         study=lambda w: json.dumps(
-            {k: v for k, v in PLAN.data.items() if k != "assets"}, sort_keys=True
+            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")}
         ),
     message:
         "Recording the study {STUDY}"
@@ -20,31 +48,28 @@ rule study:
         "printf '%s' {params.study:q} | python -m workflow_scripts.record_study --out {output} >> {log} 2>&1"
 
 
-rule tables:
+rule artefact:
     input:
         study=rules.study.output[0],
-        runs=RESULTS,
+        runs=results_of,
     output:
-        [f"results/tables/{STUDY}/{a.id}.parquet" for a in PLAN.study.artefacts],
+        f"results/tables/{STUDY}/{{artefact}}.parquet",
     log:
-        f"results/tables/{STUDY}/tables.log",
+        f"results/tables/{STUDY}/{{artefact}}.log",
+    wildcard_constraints:
+        artefact=one_of(ARTEFACTS),
     conda:
         environment
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        fingerprint=tree_hash(
-            "peft_lib/results",
-            "peft_lib/study/quantities.py",
-            "peft_lib/study/counts.py",
-            "reports/reference",
-            extra=[PLAN.shown_facts()],
-        ),
+        code=AGGREGATION,
+        shown=lambda w: PLAN.shown_facts(w.artefact),
+        others=others_of,
         root=untracked(ROOT),
-        folder=subpath(input.study, parent=True),
     message:
-        "Aggregating {STUDY}"
+        "Aggregating {wildcards.artefact} of {STUDY}"
     shell:
         "python -m workflow_scripts.tables --config {input.study} --root {params.root:q} --results results"
-        " --out-dir {params.folder} >> {log} 2>&1"
+        " --artefact {wildcards.artefact} --out {output} >> {log} 2>&1"

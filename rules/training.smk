@@ -8,7 +8,7 @@
 rule train:
     input:
         model="resources/models/{model}/manifest.json",
-        data=lambda w: prepared_manifest(w.dataset, w.model, run_of(w).input_size),
+        data=data_of,
     output:
         result="results/runs/{model}/{dataset}/{method}/{run_id}/result.parquet",
         epochs="results/runs/{model}/{dataset}/{method}/{run_id}/epochs.parquet",
@@ -21,15 +21,15 @@ rule train:
         environment
     threads: cpus_of
     resources:
-        mem_mb=lambda w, attempt: needs_of(w, attempt).mem_mb,
-        runtime=lambda w, attempt: needs_of(w, attempt).runtime_min,
+        mem_mb=memory_of,
+        runtime=runtime_of,
         cpus_per_task=cpus_of,
         gpu=gpus_here,
         gres=gpus_of_cluster,
         gpu_mem_mb=gpu_memory,
     params:
-        spec=lambda w: run_of(w).canonical,
-        fingerprint=lambda w: PLAN.fingerprint(w.run_id),
+        spec=spec_of,
+        fingerprint=fingerprint_of,
         threads=PLAN.study.threads,
         execution=execution_of,
         folder="results/runs/{model}/{dataset}/{method}/{run_id}",

@@ -1,4 +1,4 @@
-"""The tables of docs/data.md and of docs/results.md that are made from the catalogs and the code of the tasks.
+"""The tables of docs/data.md, docs/results.md and docs/paper_study.md that are made from catalogs, code and the paper's study.
 
 `python -m workflow_scripts.catalog_pages` writes them into the pages; tests/unit/test_catalog_pages.py says whether they are
 up to date.
@@ -14,6 +14,8 @@ from peft_lib.data.loaders import get_loader
 from peft_lib.data.splits import BOTH, CUTS, SPLITS
 from peft_lib.run_files import PREDICTIONS, RESULT
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.choices import KINDS, choices
+from peft_lib.study.expand import plan_file
 from peft_lib.study.loading import load_datasets, load_models
 from peft_lib.study.quantities import DATASET_METRICS, baseline_name
 from peft_lib.tasks.loading import get_task
@@ -123,6 +125,39 @@ def _model(entry: ModelEntry) -> tuple[str, ...]:
     )
 
 
+def grid_table() -> str:
+    """The grids of config/paper.yaml, what they show, and what each adds to those above it."""
+    plan = plan_file(ROOT / "config/paper.yaml", ROOT)
+    rows: list[tuple[str, ...]] = []
+    before: set[str] = set()
+    for name, grid in plan.study.grids.items():
+        runs = {point.run_id for point in plan.points[name]}
+        shown = dict.fromkeys(a.number or a.id for a in plan.study.artefacts if name in a.grids())
+        numbers = [text for text in shown if text[0].isdigit() or " " in text] or list(shown)
+        varied = ", ".join(f"{len(values)} x {setting}" for setting, values in grid.vary.items())
+        rows.append(
+            (f"`{name}`", ", ".join(numbers), f"{len(grid.tasks)}", f"{len(grid.methods)}", f"{len(grid.seeds)}", varied,
+             f"{len(runs):,}", f"{len(runs - before):,}")
+        )  # fmt: skip
+        before |= runs
+    rows.append(("all", "", "", "", "", "", "", f"{len(before):,}"))
+    return _table(("grid", "shown by", "tasks", "methods", "seeds", "varied", "runs", "new"), rows)
+
+
+def choice_table() -> str:
+    """What of config/paper.yaml the paper does not state."""
+    plan = plan_file(ROOT / "config/paper.yaml", ROOT)
+    everyone = {spec.model.id for spec in plan.runs.values()}
+    parts = []
+    for kind, title in KINDS.items():
+        rows = [
+            (f"`{c.setting}`", ", ".join(c.values), "all" if set(c.models) == everyone else ", ".join(c.models), f"{c.runs:,}", c.source)
+            for c in choices(plan) if c.kind == kind
+        ]  # fmt: skip
+        parts.append(f"**{title}**\n\n" + _table(("setting", "value", "models", "runs", "why"), rows))
+    return "\n\n".join(parts)
+
+
 def _table(head: Iterable[str], rows: Iterable[Iterable[str | None]]) -> str:
     names = list(head)
     lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
@@ -132,6 +167,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str | None]]) -> str:
 PAGES = {
     "docs/results.md": {"columns": column_table, "metrics": metric_table},
     "docs/data.md": {"data sets": dataset_tables, "models": model_tables},
+    "docs/paper_study.md": {"grids": grid_table, "choices": choice_table},
 }
 
 

@@ -1,5 +1,6 @@
 """How a command ends when its input is wrong: the message on stderr, exit status 2, no traceback."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,13 +10,20 @@ from peft_lib.names import did_you_mean
 from peft_lib.study.problems import Problem, StudyError
 
 E = TypeVar("E")
+CLOSED = 128 + 13
+"""Exit status of a program whose reader has closed the pipe, as a shell has it (SIGPIPE)."""
 
 
 def run(main: Callable[[], int | None]) -> int:
     """The exit status of `main()`. Errors that peft_lib words for people, and files that cannot be opened, are input;
     any other exception is a fault of the program and keeps its traceback."""
     try:
-        return main() or 0
+        status = main() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has read enough; what Python still wants to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except OSError as error:
         if error.filename:
             print(f"{error.filename}: {error.strerror}", file=sys.stderr)

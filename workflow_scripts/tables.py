@@ -1,19 +1,19 @@
 """Aggregates the runs of a study into cells: one Parquet per artefact.
 
 python -m workflow_scripts.tables --config config.yaml --out-dir results/tables/quickstart
-python -m workflow_scripts.tables --config config.yaml --artefact performance --out performance.parquet
+python -m workflow_scripts.tables --config config.yaml --artefact table2 --out table2.parquet
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from peft_lib.results.artefacts import build
-from peft_lib.results.cells import write_cells
+from peft_lib.results.cell_files import write_cells
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
-from peft_lib.study.expand import plan_file
 from workflow_scripts.errors import run
+from workflow_scripts.studies import plan_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.artefact is None) != (options.out is None) or (options.artefact is None) == (options.out_dir is None):
         parser.error("give either --out-dir, or --artefact together with --out")
-    plan = plan_file(options.config, options.root)
+    plan = plan_of(options.config, options.root)
     wanted = {a.id: a for a in plan.study.artefacts}
     if options.artefact is not None and options.artefact not in wanted:
         parser.error(f"--artefact {options.artefact!r}: the study has {', '.join(wanted) or 'no artefact'}")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from peft_lib.display.markup import plain_name
+from peft_lib.display.tables import task_name
 from peft_lib.methods.registry import get_method
-from peft_lib.report.figures import task_name
-from peft_lib.report.markup import plain_name
-from peft_lib.results.artefacts.parameters import counts
-from peft_lib.results.collect import RECORDED
+from peft_lib.results.parameter_counts import counts
+from peft_lib.results.statuses import RECORDED
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.quantities import quantity
 

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field
 
+from peft_lib.artefacts.cost import Cost
+from peft_lib.artefacts.heatmap import Heatmap
+from peft_lib.artefacts.methods import Methods
+from peft_lib.display.entries import LONG, fixed, singles
+from peft_lib.display.markup import plain_name
+from peft_lib.display.tables import task_name
 from peft_lib.methods.registry import get_method
-from peft_lib.report.entries import LONG, fixed, singles
-from peft_lib.report.figures import Task, task_name
-from peft_lib.report.markup import plain_name
-from peft_lib.results.artefacts.marks import best_of, goodness
 from peft_lib.results.cells import Cell
+from peft_lib.results.context import Task
+from peft_lib.results.marks import best_of, goodness
 from peft_lib.results.statistics import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import Quantity, baseline_name, quantity
@@ -30,16 +34,16 @@ class TaskFindings:
 
 def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
     """Findings per task from the study's first performance table and first cost artefact; none without them."""
+    artefacts = plan.study.artefacts
     performance = next(
-        (a for a in plan.study.artefacts if a.kind == "methods" and a.metric == "test_metric" and not a.normalise_to),
-        None,
+        (a for a in artefacts if isinstance(a, Methods) and a.metric == "test_metric" and not a.normalise_to), None
     )
     if performance is None:
         return []
-    costs = next((a for a in plan.study.artefacts if a.kind == "cost"), None)
+    costs = next((a for a in artefacts if isinstance(a, Cost)), None)
     cells = tables[performance.id]
     paid = [c for c in tables[costs.id] if c.panel == "cost"] if costs else []
-    grids = [(a.title, tables[a.id]) for a in plan.study.artefacts if a.kind == "heatmap"]
+    grids = [(a.title, tables[a.id]) for a in artefacts if isinstance(a, Heatmap)]
     tasks = dict.fromkeys((c.model, c.dataset, c.row) for c in cells)
     return [_task(plan, task, [c for c in cells if (c.model, c.dataset, c.row) == task], paid, grids) for task in tasks]
 

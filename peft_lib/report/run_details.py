@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from peft_lib.display.entries import LONG, fixed
+from peft_lib.display.markup import plain_name
+from peft_lib.display.tables import task_name
 from peft_lib.methods.registry import get_method
-from peft_lib.report.entries import LONG, fixed
-from peft_lib.report.figures import task_name
-from peft_lib.report.markup import plain_name
-from peft_lib.results.artefacts.context import number
+from peft_lib.study.labels import number
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import quantity
 

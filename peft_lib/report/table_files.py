@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from peft_lib.artefacts.kind import Artefact
+from peft_lib.display.markup import visible
 from peft_lib.files import write_text
-from peft_lib.report.markup import visible
-from peft_lib.results.cells import CELLS, CELLS_VERSION, Cell
-from peft_lib.study.schema import Artefact, Study
+from peft_lib.results.cell_files import CELLS, CELLS_VERSION
+from peft_lib.results.cells import Cell
+from peft_lib.study.schema import Study
 
 
 def record(cell: Cell) -> dict[str, Any]:

@@ -3,21 +3,15 @@
 All artefacts share one schema, so HTML, LaTeX, JSON and CSV are renderings of the same rows.
 """
 
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from peft_lib.files import atomic_path
-
-CELLS_VERSION = 3
-TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+APART = " | "
+"""Between the reasons of a caveat."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Values are in `unit`, as displayed (percent, not fractions). Fields: see CELLS."""
+    """Values are in `unit`, as displayed (percent, not fractions). Fields: see DESCRIPTIONS."""
 
     artefact: str
     kind: str
@@ -45,6 +39,8 @@ class Cell:
     source: str | None = None
     published: float | None = None
     published_text: str | None = None
+    published_also: str | None = None
+    published_note: str | None = None
     difference: float | None = None
     status: str = "ok"
     reason: str | None = None
@@ -54,6 +50,16 @@ class Cell:
     edge: str | None = None
     caveat: str | None = None
     run_ids: tuple[str, ...] = ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The single reasons why the published value is no fair target."""
+        return tuple(self.caveat.split(APART)) if self.caveat else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to say of the published value, one by one."""
+        return tuple(self.published_note.split(APART)) if self.published_note else ()
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -81,7 +87,7 @@ class Cell:
         return self.value is not None and self.status == "ok"
 
 
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     "artefact": "id of the artefact in the study",
     "kind": "kind of the artefact",
     "panel": "part of the artefact: a quantity (efficiency, cost, curves), a task and method (heatmap)",
@@ -101,54 +107,22 @@ _DESCRIPTIONS = {
     "low": "lower end of the 95 % interval of the mean over seeds (docs/results.md); null below three seeds",
     "high": "upper end of it",
     "values": "the single runs' values that the value is the mean of, in the order of run_ids",
-    "ratio": "value divided by the reference method's (efficiency)",
+    "ratio": "value divided by the reference method's",
     "expected": "value by formula (trainable parameters)",
     "intended": "counts: the value of our own reading, where the printed count needs another one",
     "text": "what is shown where a cell is no number (hyper-parameters)",
     "source": "where a setting comes from: defaults, grid, varied, or a rule's source; counts: the reading that gives the value",
     "published": "the paper's value, in the unit of the value (efficiency: the paper's ratio)",
-    "published_text": "the paper's setting or count, as printed",
-    "difference": "value (efficiency: ratio; counts: value at the digits of the published one) minus published",
+    "published_text": "the published value as printed, or the paper's setting",
+    "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
+    "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target; ' | ' between several",
+    "difference": "value (efficiency: ratio; counts of parameters: value at the digits of the published one) minus published",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",
     "rank_in_row": "1..3 for the best three of a row (heatmap: 1 for the best of the panel)",
     "tied": "whether another cell of the row (heatmap: panel) has the same value and so the same place",
     "edge": "heatmap, best of a panel: the settings whose smallest or largest value it has; the optimum may lie outside",
-    "caveat": "why the published value is no fair target",
+    "caveat": "why the published value is no fair target; ' | ' between several reasons",
     "run_ids": "runs behind the cell",
 }
-_TYPES = {
-    "digits": COUNT,
-    "n": COUNT,
-    "planned": COUNT,
-    "rank_in_row": COUNT,
-    "run_ids": pa.list_(TEXT),
-    "values": pa.list_(NUMBER),
-    "tied": TRUTH,
-} | dict.fromkeys(
-    ("value", "sd", "low", "high", "ratio", "expected", "intended", "published", "difference", "change_vs_best"), NUMBER
-)
-CELLS = pa.schema(
-    [pa.field(f.name, _TYPES.get(f.name, TEXT), metadata={"description": _DESCRIPTIONS[f.name]}) for f in fields(Cell)],
-    metadata={"schema_version": str(CELLS_VERSION)},
-)
-
-
-def write_cells(path: Path | str, cells: list[Cell]) -> None:
-    """Writes the cells of one artefact atomically."""
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(c) for c in cells], schema=CELLS), temporary)
-
-
-def read_cells(path: Path | str) -> list[Cell]:
-    """Cells of one artefact. Raises ValueError if another release wrote them."""
-    table = pq.read_table(path)
-    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
-    if version != str(CELLS_VERSION):
-        raise ValueError(
-            f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables"
-        )
-    return [
-        Cell(**{**row, "run_ids": tuple(row["run_ids"]), "values": tuple(row["values"])}) for row in table.to_pylist()
-    ]

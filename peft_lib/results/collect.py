@@ -12,43 +12,41 @@ import pandas as pd
 import pyarrow as pa
 
 from peft_lib.names import first_line
+from peft_lib.results.index import NEEDED, ResultIndex
+from peft_lib.results.statuses import RECORDED
 from peft_lib.run_files import EPOCHS, RESULT, read_rows
 from peft_lib.study.plan import Plan
-from peft_lib.study.quantities import DATASET_METRICS, MEASURES, QUANTITIES, quantity, value_of
-
-RECORDED = ("ok", "diverged", "out_of_memory")
-MEASURE_COLUMNS = tuple(f"{MEASURES}.{name}" for name in DATASET_METRICS)
-FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing")
-"""Everything that is not ok, the one to name first first."""
+from peft_lib.study.quantities import MEASURE_COLUMNS, QUANTITIES, quantity, value_of
 
 
 def collect(plan: Plan, results: Path | str) -> pd.DataFrame:
     """Rows of all planned runs, indexed by run id: the RESULT columns, `gap_absolute`, `folder`, and a column for each
     metric that a data set may have (`test_measures.f1`).
 
-    A stale run keeps its values, so that tables can show them marked; it never enters a mean with fresh ones.
+    A stale run keeps its values, so that tables can show them marked; it never enters a mean with fresh ones. Results that
+    have not changed since the last call come from the folder's index (index.py), which is brought up to date.
     """
-    results = Path(results)
-    rows = {run_id: _row(plan, run_id, results) for run_id in plan.runs}
+    index = ResultIndex(Path(results))
+    rows = {run_id: _row(plan, run_id, index) for run_id in plan.runs}
+    index.save()
     columns = [*RESULT.names, "gap_absolute", "folder", *MEASURE_COLUMNS]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
     frame.index.name = "run"
     return frame
 
 
-def _row(plan: Plan, run_id: str, results: Path) -> dict[str, Any]:
+def _row(plan: Plan, run_id: str, index: ResultIndex) -> dict[str, Any]:
     spec = plan.runs[run_id]
     known = {
         "run_id": run_id, "spec": spec.canonical, "model": spec.model.id, "dataset": spec.dataset.id,
         "method": spec.method, "seed": spec.seed, "folder": spec.folder,
     }  # fmt: skip
-    path = results / "runs" / spec.folder / "result.parquet"
-    if not path.is_file():
-        return {**known, "status": "missing", "reason": "the run has no result yet"}
     try:
-        rows = read_rows(path)
+        rows = index.read(index.results / "runs" / spec.folder / "result.parquet")
     except (OSError, pa.ArrowException) as error:
         return {**known, "status": "unreadable", "reason": f"result.parquet: {first_line(error)}"}
+    if rows is None:
+        return {**known, "status": "missing", "reason": "the run has no result yet"}
     problem = _problem(rows, run_id) or _impossible(rows[0], plan.datasets[spec.dataset.id].metric)
     if problem:
         return {**known, "status": "unreadable", "reason": f"result.parquet: {problem}"}
@@ -67,7 +65,7 @@ def _problem(rows: list[dict[str, Any]], run_id: str) -> str | None:
     """What is wrong with the rows of a result file."""
     if len(rows) != 1:
         return f"{len(rows)} rows where one was expected"
-    missing = [name for name in ("run_id", "status", "fingerprint", "gap") if name not in rows[0]]
+    missing = [name for name in NEEDED if name not in rows[0]]
     if missing:
         return f"columns {', '.join(missing)} are absent: written by another release"
     if rows[0]["run_id"] != run_id:

@@ -1,12 +1,13 @@
 """The paper's printed values, joined to cells by whatever keys a reference file has. A file with faults is refused."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from peft_lib.names import did_you_mean
+from peft_lib.results.cells import APART
 from peft_lib.results.reference_file import Fault, PublishedError, Rows, read_number, read_table
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reports" / "reference"
@@ -18,18 +19,30 @@ NOTES = ("metric", "unit", "change_vs_best", "in_table_2", "in_table_3", "note")
 NUMBERS = (*NUMBER_KEYS, "ratio", "change_vs_best")
 """Columns whose cells are numbers or empty; `value` too, but in a file of settings."""
 COLUMNS = (*KEYS, "value", "ratio", "ratio_to", *NOTES)
-CAVEAT_COLUMNS = ("file", "model", "dataset", "method", "caveat")
+CAVEAT_KEYS = ("file", "model", "dataset", "method")
+NO_TARGET, WITH_CARE = "no fair target", "with care"
+"""What a caveat makes of a published value: not to be compared with, or to be compared with the caveat in mind."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target."""
+    """A printed value. `ratio` is its multiple of the value of method `ratio_to`; `caveat`: why it is no fair target; `note`:
+    what else there is to say of it; `change_text`: its change against the row's best in percent; `also`: what is shown beside it."""
 
     text: str
     number: float | None
     ratio: float | None
     ratio_to: str | None
     caveat: str | None
+    ratio_text: str | None = None
+    note: str | None = None
+    change_text: str | None = None
+    also: str | None = None
+    unit: str = ""
+
+    def as_ratio(self) -> "Value":
+        """The printed ratio as the value, and the value with its unit beside it."""
+        return replace(self, text=self.ratio_text or "", number=self.ratio, also=f"{self.text} {self.unit}".strip())
 
 
 class Published:
@@ -59,13 +72,19 @@ class Published:
         row = self.rows.get(_key(self.keys, keys))
         if row is None:
             return None
-        notes = [row.get("note") or "", *(c["caveat"] for c in self.caveats if _applies(c, keys))]
+        caveats = {c["caveat"]: c["verdict"] for c in self.caveats if _applies(c, keys)}
+        notes = [row.get("note") or "", *(text for text, verdict in caveats.items() if verdict == WITH_CARE)]
+        ratio = row.get("ratio") or None
         return Value(
             text=row["value"],
             number=read_number(row["value"]),
             ratio=read_number(row.get("ratio")),
             ratio_to=row.get("ratio_to") or None,
-            caveat="; ".join(n for n in notes if n) or None,
+            caveat=APART.join(text for text, verdict in caveats.items() if verdict == NO_TARGET) or None,
+            ratio_text=ratio,
+            note=APART.join(text for text in notes if text) or None,
+            change_text=row.get("change_vs_best") or None,
+            unit=row.get("unit") or "",
         )
 
 
@@ -112,7 +131,8 @@ def _caveats(folder: Path) -> list[dict[str, str]]:
     path = folder / "caveats.csv"
     if not path.is_file():
         return []
-    _, rows = read_table(path, CAVEAT_COLUMNS, CAVEAT_COLUMNS)
+    columns = (*CAVEAT_KEYS, "verdict", "caveat")
+    _, rows = read_table(path, columns, columns)
     faults = []
     seen: dict[tuple[str, ...], int] = {}
     for line, row in rows:
@@ -121,10 +141,16 @@ def _caveats(folder: Path) -> list[dict[str, str]]:
             remedy = f"correct it.{did_you_mean(row['file'], (p.name for p in folder.glob('table*.csv')))}"
             faults.append(Fault(line, f"file is {row['file']!r}", rule, remedy))
         if not row["caveat"].strip():
-            faults.append(Fault(line, "no caveat", "caveat says why the value is no fair target", "write it"))
+            faults.append(Fault(line, "no caveat", "caveat says what is wrong with the value as a target", "write it"))
+        if row["verdict"] not in (NO_TARGET, WITH_CARE):
+            rule, near = (
+                f"verdict is {NO_TARGET!r} or {WITH_CARE!r}",
+                did_you_mean(row["verdict"], (NO_TARGET, WITH_CARE)),
+            )
+            faults.append(Fault(line, f"verdict is {row['verdict']!r}", rule, f"write one of them.{near}"))
         faults += [
             Fault(line, f"{name} is {row[name]!r}", "no blanks around an id", "remove them")
-            for name in CAVEAT_COLUMNS[:-1]
+            for name in CAVEAT_KEYS
             if row[name] != row[name].strip()
         ]
         before = seen.setdefault(tuple(row.values()), line)

@@ -1,10 +1,8 @@
 """Statistics over seeds: mean, standard deviation and a 95 % interval of the mean that stays in the quantity's range."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
-from scipy import special, stats
 
 LEVEL = 0.95
 FEWEST = 3
@@ -30,6 +28,8 @@ def summarise(
 
     Raises ValueError for a value that is not finite or not in the range.
     """
+    import numpy as np  # here, as scipy below: planning loads the kinds of artefacts, which name this module
+
     data = np.asarray(list(values), dtype=float)
     if not np.isfinite(data).all():
         raise ValueError(f"values {data.tolist()} must be finite; leave failed runs out before summarising")
@@ -80,6 +80,8 @@ def interval(
     Reliability Data (1998), chapter 7, for positive quantities. Raises ValueError below two seeds and for an upper bound
     without a lower one.
     """
+    from scipy import special
+
     if n < 2:
         raise ValueError(f"an interval over {n} seeds: at least 2 are needed")
     if high is not None and low is None:
@@ -91,7 +93,7 @@ def interval(
         return mean - half, mean + half
     away = mean - low
     if high is None:
-        return low + away * float(np.exp(-half / away)), low + away * float(np.exp(half / away))
+        return low + away * math.exp(-half / away), low + away * math.exp(half / away)
     width = high - low
     share = away / width
     centre, reach = special.logit(share), half / (width * share * (1 - share))
@@ -100,6 +102,8 @@ def interval(
 
 def half_width(sd: float, n: int, level: float = LEVEL) -> float:
     """Half width of the t interval: t_{n-1} sd / sqrt(n). At n = 2 that is 9 sd, at n = 3 2.5 sd, at n = 5 1.2 sd."""
+    from scipy import stats
+
     return float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / n**0.5
 
 

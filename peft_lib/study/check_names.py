@@ -1,7 +1,7 @@
 """What a study's grids and rules name: ids of catalogs and methods, settings to vary; each exists and is listed once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peft_lib.methods.method import Method, MethodError
@@ -9,10 +9,12 @@ from peft_lib.methods.registry import available, get_method
 from peft_lib.names import near_names, nearest
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
+from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location, strange_characters
-from peft_lib.study.schema import Grid, Study
-from peft_lib.study.settings import SWEEPABLE
+from peft_lib.study.rule_files import PlacedRule
+from peft_lib.study.schema import Grid, Study, When
+from peft_lib.study.settings import SWEEPABLE, may_vary
 
 RESERVED_STUDIES = ("templates", "reference")
 """Folders of reports/ that belong to the repository."""
@@ -26,17 +28,29 @@ class Names:
 
     def __init__(
         self, models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetEntry], study: Study,
-        data: dict[str, Any], parser: Parser, sound: set[tuple[str, str]],
+        rules: Sequence[PlacedRule], data: dict[str, Any], parser: Parser, sound: set[tuple[str, str]],
     ):  # fmt: skip
         self.models, self.datasets, self.study, self.data, self.parser = models, datasets, study, data, parser
-        self.sound = sound
+        self.rules, self.sound = rules, sound
         self.groups = sorted({get_method(m).lr_group for m in available()})
         self.complete = not any(_about_runs(p) for p in parser.broken)
 
 
 def _about_runs(place: Location) -> bool:
     inside_grid = len(place) < 3 or place[2] in ("tasks", "methods", "seeds")
-    return place[:1] == ("plugins",) or (place[:1] == ("grids",) and inside_grid) or place in ((), ("rules",))
+    whole_file = place[:1] == ("rules_from",) and len(place) < 3
+    return (
+        place[:1] == ("plugins",)
+        or (place[:1] == ("grids",) and inside_grid)
+        or place in ((), ("rules",))
+        or whole_file
+    )
+
+
+def _about_when(place: Location) -> bool:
+    return (place[:1] == ("rules",) and place[2:3] == ("when",)) or (
+        place[:1] == ("rules_from",) and place[3:4] != () and place[3] in When.model_fields
+    )
 
 
 def check_names(names: Names) -> tuple[dict[str, list[tuple[str, str]]], dict[str, list[Method]]]:
@@ -60,14 +74,20 @@ def check_names(names: Names) -> tuple[dict[str, list[tuple[str, str]]], dict[st
         for key in ("tasks", "methods", "seeds"):
             _distinct(parser, names.data, ("grids", name, key), getattr(grid, key))
         tasks[name] = list(dict.fromkeys(tasks[name]))
+    for placed in names.rules:
+        _when(names, placed)
     for index, one in enumerate(study.rules):
-        _when(names, index, one)
         inside = any(parser.is_broken_below(p) or parser.is_broken(p) for p in (("rules", index, k) for k in SAID))
         if not one.set.model_fields_set and not one.how.model_fields_set and not inside:
             at: Location = ("rules", index, "set") if "set" in one.model_fields_set else ("rules", index)
             rule = "a rule sets at least one setting, or says how its runs are executed"
             parser.problem(at, {}, rule, "add set: {lr: 1e-3} or how: {micro_batch: 8}, or remove the rule")
-    if any(p[:1] in (("grids",), ("rules",)) and (p[2:3] == ("when",) or _about_runs(p)) for p in parser.broken):
+        if one.how.model_fields_set and one.when.grid:
+            rule = "how runs are executed depends on model, data set and method, as grids that share a run agree on it"
+            parser.problem(
+                ("rules", index, "when", "grid"), list(one.when.grid), rule, "name models, data sets or methods"
+            )
+    if any(_about_when(p) or _about_runs(p) for p in parser.broken):
         names.complete = False
     return tasks, methods
 
@@ -166,17 +186,19 @@ def _method(names: Names, where: Location, method: str) -> Method | None:
         return None
 
 
-def _when(names: Names, index: int, rule: Any) -> None:
+def _when(names: Names, placed: PlacedRule) -> None:
     known = {
         "model": list(names.models), "dataset": list(names.datasets), "method": list(available()),
-        "lr_group": names.groups,
+        "lr_group": names.groups, "grid": list(names.study.grids),
     }  # fmt: skip
-    words = {"model": "model", "dataset": "data set", "method": "method", "lr_group": "learning-rate group"}
+    words = {
+        "model": "model", "dataset": "data set", "method": "method", "lr_group": "learning-rate group", "grid": "grid",
+    }  # fmt: skip
     for key, allowed in known.items():
-        where: Location = ("rules", index, "when", key)
-        values = getattr(rule.when, key) or ()
-        many = isinstance(_raw(names.data, where), (list, tuple))
-        for place, value in _indexed(names.data, where, values):
+        where = placed.when(key)
+        values = getattr(placed.rule.when, key) or ()
+        many = len(values) > 1 if placed.of_file else isinstance(_raw(names.data, where), (list, tuple))
+        for place, value in enumerate(values) if placed.of_file else _indexed(names.data, where, values):
             if value not in allowed and allowed:
                 odd = strange_characters(value)
                 text = f"no {words[key]} of that id{f'; {odd}' if odd else ''}"
@@ -186,12 +208,15 @@ def _when(names: Names, index: int, rule: Any) -> None:
 def check_vary(name: str, grid: Grid, parser: Parser) -> None:
     for setting, values in grid.vary.items():
         where = ("grids", name, "vary", setting)
-        if setting not in SWEEPABLE:
+        if not may_vary(setting):
             near = near_names(setting, SWEEPABLE)
-            remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(SWEEPABLE)}"
+            remedy = (
+                f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(SWEEPABLE)}, options.<name>"
+            )
             parser.problem(where, setting, f"{setting} cannot be varied", remedy)
             continue
         seen: dict[Any, int] = {}
+        labels: dict[str, int] = {}
         for index, value in enumerate(values):
             place = (*where, index)
             if parser.is_broken(place):
@@ -200,7 +225,13 @@ def check_vary(name: str, grid: Grid, parser: Parser) -> None:
             if key in seen:
                 rule = f"vary lists a value once; this is the same as {setting}[{seen[key]}]"
                 parser.problem(place, value, rule, "remove one of them")
+            elif (label := number(value)) in labels:
+                rule = (
+                    f"tables write it as {label}, as they do {setting}[{labels[label]}]: the two would take one place"
+                )
+                parser.problem(place, value, rule, "remove one of them, or let them differ in their first three digits")
             seen.setdefault(key, index)
+            labels.setdefault(number(value), index)
 
 
 def _canonical_value(value: Any) -> Any:

@@ -18,13 +18,14 @@ REQUIRED = tuple(
     if info.is_required() and name in ("lr", "epochs", "batch_size", "input_size")
 )
 HIGH_LR = 1.0
+SETTING_LAYERS = ("defaults", "rules", "rules_from", "grids")
 
 
 def check_run(
     grid: str, model: ModelEntry, data: DatasetEntry, method: Method, settings: Resolved, how: ResolvedHow, tally: Tally
 ) -> bool:
     """Rules between a run's settings, its model and its data set; notes what is broken and says whether all is well."""
-    broken = {place[-1] for place in tally.parser.broken if place and place[0] in ("defaults", "rules", "grids")}
+    broken = {place[-1] for place in tally.parser.broken if place and place[0] in SETTING_LAYERS}
     broken |= {place[-2] for place in tally.parser.broken if len(place) > 2 and "vary" in place}
     s, places = settings.relevant, settings.places
     good = True
@@ -38,7 +39,9 @@ def check_run(
         where = places.get(setting, ("grids", grid))
         tally.refuse(where, setting, s.get(setting) if value is None else value, rule, remedy, who)
 
-    unread = any(p in (("defaults",), ("rules",)) or (p[:1] == ("rules",) and len(p) < 4) for p in tally.parser.broken)
+    unread = any(
+        p == ("defaults",) or (p[:1] in (("rules",), ("rules_from",)) and len(p) < 4) for p in tally.parser.broken
+    )
     for name in REQUIRED:
         if s.get(name) is None:
             good = False

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from peft_lib.methods.registry import get_method
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.known_methods import method_of
 from peft_lib.study.spec import RunSpec
 
 
@@ -32,7 +32,7 @@ def counts(spec: RunSpec, model: ModelEntry, data: DatasetEntry) -> Counts:
 
 def count(method_id: str, entry: ModelEntry, outputs: int | None, targets: str, rank: int) -> Counts:
     """The same for any number of outputs; None: the model generates text. Raises KeyError as `counts` does."""
-    method = get_method(method_id)
+    method = method_of(method_id)
     body, head = entry.body_size(outputs), entry.head_size(outputs)
     in_full = head - (entry.head_frozen if outputs is not None else 0) + entry.also_trained
     model = body + head

@@ -11,7 +11,7 @@ import yaml
 from peft_lib.study.problems import ABSENT, Lines, Mark, Problem, StudyError
 from peft_lib.study.yaml_reader import MAX_DIGITS, Document, Reader, Stop, syntax_problem
 
-__all__ = ["Document", "read_document", "read_yaml", "short"]
+__all__ = ["Document", "below", "read_document", "read_text", "read_yaml", "short"]
 
 MAX_BYTES = 1_000_000
 """Largest file, in bytes."""
@@ -34,7 +34,7 @@ def read_document(path: Path | str) -> Document:
     """The file with its problems; see `read_yaml`. `~` at the start of a path is the home folder."""
     document = Document()
     try:
-        text = _text(Path(path).expanduser(), str(path), document)
+        text = read_text(Path(path).expanduser(), str(path), document)
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         document.problems.append(
@@ -46,8 +46,8 @@ def read_document(path: Path | str) -> Document:
     return document
 
 
-def _text(path: Path, name: str, document: Document) -> str | None:
-    """The file's text, or None with the problem noted."""
+def read_text(path: Path, name: str, document: Document) -> str | None:
+    """The text of a file in UTF-8, or None with the problem noted. Raises OSError for one that cannot be read."""
     rule, remedy, line = _unreadable(path)
     raw = b"" if rule else path.read_bytes()
     text = None
@@ -74,16 +74,24 @@ def _text(path: Path, name: str, document: Document) -> str | None:
 def _unreadable(path: Path) -> tuple[str, str, int | None]:
     """Why a path is no file to read: rule, remedy and no line; empty texts if it is one."""
     if path.is_dir():
-        return "this is a folder, a YAML file is needed", "give the path of the file", None
+        return "this is a folder, a file is needed", "give the path of the file", None
     if path.is_symlink() and not path.exists():
         return "this link leads to a file that does not exist", "mend the link or give the file itself", None
     if not path.exists():
         return "the file must exist", "check the path; it starts at the folder that the workflow runs in", None
     if not path.is_file():
-        return "this is no regular file", "give the path of a YAML file", None
+        return "this is no regular file", "give the path of a file", None
     if path.stat().st_size > MAX_BYTES:
         return f"a file has at most {MAX_BYTES:,} bytes, this has {path.stat().st_size:,}", "shorten it", None
     return "", "", None
+
+
+def below(root: Path, path: str) -> Path:
+    """A path of a study: absolute, from the home folder, or below the root."""
+    try:
+        return root / Path(path).expanduser()
+    except RuntimeError:
+        return root / path
 
 
 def _parse(text: str, name: str, document: Document) -> None:

@@ -7,6 +7,7 @@ the value. The rules between fields are in the `check_*.py` files, the layers of
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,24 @@ from pydantic import ValidationError
 
 from peft_lib.methods.method import Method, MethodError
 from peft_lib.methods.registry import load_plugin
-from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.study.catalogs import DatasetEntry, DatasetRef, ModelEntry, ModelRef
 from peft_lib.study.check_artefacts import check_artefacts
 from peft_lib.study.check_models import check_pretraining
 from peft_lib.study.check_names import Names, check_names, check_vary
 from peft_lib.study.check_runs import check_run
 from peft_lib.study.check_use import check_use
-from peft_lib.study.documents import Document, read_document, short
-from peft_lib.study.layering import Layering, Resolved, ResolvedHow
+from peft_lib.study.documents import Document, below, read_document, short
+from peft_lib.study.layering import Layering, Resolved, ResolvedHow, uses
 from peft_lib.study.loading import Lines, read_catalog, read_study
 from peft_lib.study.merging import merge_documents
 from peft_lib.study.parsing import Parser
+from peft_lib.study.parts import check_asked, check_only
 from peft_lib.study.plan import Plan, Point
 from peft_lib.study.problems import StudyError
+from peft_lib.study.rule_files import read_rules
 from peft_lib.study.schema import Grid
 from peft_lib.study.settings import Settings, resolve_alpha
-from peft_lib.study.spec import RunSpec
+from peft_lib.study.spec import RunSpec, rounded
 from peft_lib.study.tally import Tally
 
 SETTINGS = list(Settings.model_fields)
@@ -74,16 +77,19 @@ class _Planner:
         self.data, self.root, self.source = document.data, root, source
         self.study = read_study(document.data, self.parser)
         self.tally = Tally(self.parser)
+        self.refs: dict[tuple[type, str], Any] = {}
 
     def plan(self) -> Plan:
         study, parser = self.study, self.parser
         self.plugins()
         self.mirror()
         models, datasets, catalog_problems, sound = self.catalogs()
-        names = Names(models, datasets, study, self.data, parser, sound)
+        rules, texts = read_rules(study, self.root, parser)
+        names = Names(models, datasets, study, rules, self.data, parser, sound)
         tasks, methods = check_names(names)
         check_artefacts(study, self.data, parser)
-        layering = Layering(study, models, datasets, self.tally)
+        check_only(study, self.data, parser)
+        layering = Layering(study, rules, models, datasets, self.tally)
         runs: dict[str, RunSpec] = {}
         provenance: dict[str, dict[str, str]] = {}
         points: dict[str, tuple[Point, ...]] = {}
@@ -117,7 +123,12 @@ class _Planner:
         if problems:
             raise StudyError(problems, self.source)
         hows = {key: resolved.how for key, resolved in layering.hows.items()}
-        return Plan(study, models, datasets, runs, points, hows, provenance, tuple(self.tally.warnings), self.data)
+        data = {**self.data, "rule_texts": texts} if texts else self.data  # a recorded study needs no other file
+        plan = Plan(study, models, datasets, runs, points, hows, provenance, data=data)
+        warnings = (*self.tally.warnings, *check_asked(plan, self.data, parser))
+        if parser.problems:
+            raise StudyError(parser.problems, self.source)
+        return replace(plan, warnings=warnings)
 
     def plugins(self) -> None:
         seen: dict[Path, int] = {}
@@ -136,7 +147,7 @@ class _Planner:
     def mirror(self) -> None:
         """A warning: what has been fetched already needs no mirror, and it may lie on another machine than this one."""
         mirror = self.study.assets.mirror
-        if mirror is not None and not _below(self.root, mirror).is_dir():
+        if mirror is not None and not below(self.root, mirror).is_dir():
             remedy = "mend the path, or remove the line: files then come from their hubs"
             self.tally.warn(
                 ("assets", "mirror"), "mirror", mirror, "there is no such folder on this machine", remedy, mirror
@@ -145,8 +156,8 @@ class _Planner:
     def catalogs(self) -> tuple[dict[str, ModelEntry], dict[str, DatasetEntry], list, set[tuple[str, str]]]:
         """Both catalogs, their problems, and the pairs of entries that have none."""
         paths = self.study.catalogs
-        models, of_models = read_catalog(_below(self.root, paths.models), ModelEntry)
-        datasets, of_datasets = read_catalog(_below(self.root, paths.datasets), DatasetEntry)
+        models, of_models = read_catalog(below(self.root, paths.models), ModelEntry)
+        datasets, of_datasets = read_catalog(below(self.root, paths.datasets), DatasetEntry)
         if datasets and not of_datasets.problems:
             check_pretraining(models, datasets, of_models)
         problems = []
@@ -192,13 +203,13 @@ class _Planner:
             good = [(v, (*place, i)) for i, v in enumerate(values) if not self.parser.is_broken((*place, i))]
             axes.append([(setting, v, p) for v, p in good])
         for point in itertools.product(*axes):
-            ordered = sorted(point, key=lambda axis: SETTINGS.index(axis[0]) if axis[0] in SETTINGS else 0)
+            ordered = sorted(point, key=lambda axis: SETTINGS.index(axis[0]) if axis[0] in SETTINGS else len(SETTINGS))
             yield {s: v for s, v, _ in ordered}, {s: p for s, _, p in ordered}
 
     def repeated(self, method: Method, varied: dict[str, Any], places: dict, first: dict[str, Any]) -> None:
         """Two points of a grid that are one run, though the method uses what differs between them."""
         differing = [s for s in varied if varied[s] != first[s]] if varied is not first else []
-        used = [s for s in differing if method.uses(s)]
+        used = [s for s in differing if uses(method, s)]
         if used:
             where = places[used[-1]]
             rule = f"it makes the same run as {_pairs({s: first[s] for s in used})} (method {method.id})"
@@ -216,25 +227,24 @@ class _Planner:
                 relevant["alpha"], relevant.get("rank", RunSpec.model_fields["rank"].default)
             )
         seeds = self.study.grids[grid].seeds
-        try:
-            spec = RunSpec(
-                model=model.ref(), dataset=dataset.ref(), method=method.id, options=settings.options,
-                seed=seeds[0] if seeds else 0, **relevant,
+        try:  # numbers as the run id has them: rounded before they are validated, once
+            return RunSpec(
+                model=self.ref(model), dataset=self.ref(dataset), method=method.id, seed=seeds[0] if seeds else 0,
+                **rounded({**relevant, "options": settings.options}),
             )  # fmt: skip
         except ValidationError as error:  # the schema is stricter than the spec: a gap in it
             names = sorted({str(e["loc"][0]) for e in error.errors() if e["loc"]})
             rule = f"these settings have no meaning for a run of {method.id}: {', '.join(names)}"
             self.parser.problem(("grids", grid), method.id, rule, "mend them under defaults, a rule or the grid")
             return None
-        return RunSpec.from_canonical(spec.canonical)  # numbers rounded as in the run id
 
-
-def _below(root: Path, path: str) -> Path:
-    """A path of the study: absolute, from the home folder, or below the root."""
-    try:
-        return root / Path(path).expanduser()
-    except RuntimeError:
-        return root / path
+    def ref(self, entry: ModelEntry | DatasetEntry) -> ModelRef | DatasetRef:
+        """What a spec holds of a catalog's entry: one record for all its runs."""
+        key = (type(entry), entry.id)
+        if key not in self.refs:
+            whole = entry.ref()
+            self.refs[key] = type(whole).model_validate(rounded(whole.model_dump(exclude_defaults=True)))
+        return self.refs[key]
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-NOT_NUMBERS = {"study", "results", "report", "names", "run_files"}
+NOT_NUMBERS = {"study", "results", "artefacts", "display", "report", "names", "run_files"}
 """Packages and modules of peft_lib that no number depends on: `names` words errors, `run_files` describes columns."""
 
 FOR_PEOPLE = {
@@ -32,25 +32,69 @@ def closure(roots: Iterable[Path]) -> tuple[Path, ...]:
         path = todo.pop()
         if path not in reached:
             reached.add(path)
-            todo += _imports(path)
+            todo += _read(path)[1]
     return tuple(sorted(reached))
 
 
 def fingerprint(roots: Iterable[Path], extra: Iterable[str] = ()) -> str:
     """First 16 hex digits of the SHA-256 over the closure's syntax trees and the `extra` texts."""
-    digest = hashlib.sha256()
-    for path in closure(roots):
-        name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
-        digest.update(f"{name}:{syntax_hash(path)}\n".encode())
+    digest = hashlib.sha256(_listed(tuple(roots)))
     for text in extra:
         digest.update(f"+{text}\n".encode())
     return digest.hexdigest()[:16]
 
 
 @cache
+def _listed(roots: tuple[Path, ...]) -> bytes:
+    """Every file of the closure with its hash: many runs have the same files."""
+    lines = []
+    for path in closure(roots):
+        name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
+        lines.append(f"{name}:{syntax_hash(path)}\n")
+    return "".join(lines).encode()
+
+
 def syntax_hash(path: Path) -> str:
     """SHA-256 of a file's syntax tree, without docstrings, texts for people and positions. Raises SyntaxError."""
-    return hashlib.sha256(_dump(_parse(path)).encode()).hexdigest()
+    return _read(path)[0]
+
+
+@cache
+def _read(path: Path) -> tuple[str, tuple[Path, ...]]:
+    """The hash of a file's syntax tree, and the files inside peft_lib that it imports: parsed once for both."""
+    if path in _remembered:
+        return _remembered[path]
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    names = {name for node in ast.walk(tree) for name in _names(node)}
+    imports = tuple(sorted({file for name in names for file in _files(name)}))
+    return hashlib.sha256(_dump(tree).encode()).hexdigest(), imports
+
+
+Readings = dict[str, tuple[str, tuple[str, ...]]]
+"""File below PACKAGE -> the hash of its syntax tree, the files below PACKAGE that it imports."""
+_remembered: dict[Path, tuple[str, tuple[Path, ...]]] = {}
+
+
+def readings() -> Readings:
+    """What was read of every file of peft_lib, for a process that knows that they are still the same (plan_cache.py)."""
+    files = {file: _read(file) for file in _files_below(PACKAGE) if file.suffix == ".py"}
+    return {
+        file.relative_to(PACKAGE).as_posix(): (content, tuple(i.relative_to(PACKAGE).as_posix() for i in imports))
+        for file, (content, imports) in files.items()
+    }
+
+
+def remember(known: Readings) -> None:
+    """Takes what another process read, so that no file is parsed again. Only for files whose content is the same."""
+    for name, (content, imports) in known.items():
+        _remembered[PACKAGE / name] = (content, tuple(PACKAGE / i for i in imports))
+
+
+def forget() -> None:
+    """Reads files anew from now on: they may have changed since this process read them."""
+    _remembered.clear()
+    _read.cache_clear()
+    _listed.cache_clear()
 
 
 def _dump(node: object) -> str:
@@ -97,16 +141,6 @@ def _is_text(statement: ast.stmt) -> bool:
         and isinstance(statement.value, ast.Constant)
         and isinstance(statement.value.value, str)
     )
-
-
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    names = {name for node in ast.walk(_parse(path)) for name in _names(node)}
-    return tuple(sorted({f for name in names for f in _files(name)}))
 
 
 def _names(node: ast.AST) -> Iterator[str]:

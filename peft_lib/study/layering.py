@@ -5,7 +5,7 @@ Later layers win. Each setting keeps the place that set it, so that a problem is
 hyper-parameter table shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,8 +15,9 @@ from peft_lib.methods.method import Method
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.how import How
 from peft_lib.study.problems import Location
-from peft_lib.study.schema import Rule, Study
-from peft_lib.study.settings import Settings
+from peft_lib.study.rule_files import PlacedRule
+from peft_lib.study.schema import Study, When
+from peft_lib.study.settings import OPTION, Settings
 from peft_lib.study.spec import RunSpec
 from peft_lib.study.tally import Tally
 from peft_lib.study.wording import explain
@@ -52,46 +53,64 @@ class Layer:
     place: Location
 
 
+@dataclass
+class Fixed:
+    """What all points of a grid with one model, data set and method have in common: all layers but what is varied."""
+
+    base: Resolved
+    options: dict[str, Any]
+
+
 class Layering:
     """Resolves settings, and keeps which rule matched which methods, for the checks of what is of no use."""
 
     def __init__(
-        self, study: Study, models: Mapping[str, ModelEntry], datasets: Mapping[str, DatasetEntry], tally: Tally
-    ):
-        self.study, self.models, self.datasets, self.tally = study, models, datasets, tally
+        self, study: Study, rules: Sequence[PlacedRule], models: Mapping[str, ModelEntry],
+        datasets: Mapping[str, DatasetEntry], tally: Tally,
+    ):  # fmt: skip
+        self.study, self.placed, self.models, self.datasets, self.tally = study, rules, models, datasets, tally
         self.defaults = _layer(study.defaults, "defaults", ("defaults",))
         self.own_how = _layer(study, "the study", (), How)
-        self.rules = [_layer(rule.set, rule.source or "", ("rules", i, "set")) for i, rule in enumerate(study.rules)]
-        self.rules_how = [
-            _layer(rule.how, rule.source or "", ("rules", i, "how"), How) for i, rule in enumerate(study.rules)
-        ]
+        self.rules = [_layer(one.rule.set, one.rule.source or "", one.settings) for one in rules]
+        self.rules_how = [_layer(one.rule.how, one.rule.source or "", (*one.place, "how"), How) for one in rules]
         self.grids = {name: _layer(grid.set, "grid", ("grids", name, "set")) for name, grid in study.grids.items()}
-        self.matched: dict[int, dict[str, Method]] = {i: {} for i in range(len(study.rules))}
+        self.matched: dict[int, dict[str, Method]] = {i: {} for i in range(len(rules))}
         self.methods: dict[str, Method] = {}
         self.by_grid: dict[str, dict[str, Method]] = {name: {} for name in study.grids}
         self.winners: set[Location] = set()
         self.hows: dict[tuple[str, str, str], ResolvedHow] = {}
-        self._fixed: dict[tuple[str, str, str, str], list[Layer]] = {}
+        self._fixed: dict[tuple[str, str, str, str], Fixed] = {}
+        self._of_task: dict[tuple[str, str, str], list[int]] = {}
         self._options: dict[tuple[str, str], dict[str, Any] | None] = {}
 
     def note(self, grid: str, model: str, dataset: str, method: Method) -> None:
         """Remembers that a grid has this combination."""
         self.methods[method.id] = self.by_grid[grid][method.id] = method
-        matching = [i for i, rule in enumerate(self.study.rules) if _matches(rule, model, dataset, method)]
+        matching = self._matching(grid, model, dataset, method)
         for index in matching:
             self.matched[index][method.id] = method
-        self._fixed[grid, model, dataset, method.id] = [
+        layers = [
             _of_catalog(self.models[model].settings, "models", model, "settings"),
             _of_catalog(self.datasets[dataset].settings, "datasets", dataset, "settings"),
             self.defaults,
             *(self.rules[i] for i in matching),
             self.grids[grid],
         ]
+        self._fixed[grid, model, dataset, method.id] = _fixed(method, layers)
         if (model, dataset, method.id) not in self.hows:
             recommended = _of_catalog(self.models[model].how, "models", model, "how", How)
             layers = [recommended, self.own_how, *(self.rules_how[i] for i in matching)]
             self.hows[model, dataset, method.id] = how = _how(layers)
-            self.winners |= {place[:2] for place in how.places.values()}
+            self.winners |= _of_layers(how.places.values())
+
+    def _matching(self, grid: str, model: str, dataset: str, method: Method) -> list[int]:
+        """Rules for these runs. Those for a task are looked for once, not once a method."""
+        key = (grid, model, dataset)
+        if key not in self._of_task:
+            facts = {"grid": grid, "model": model, "dataset": dataset}
+            self._of_task[key] = [i for i, one in enumerate(self.placed) if _matches(one.rule.when, facts)]
+        of_method = {"method": method.id, "lr_group": method.lr_group}
+        return [i for i in self._of_task[key] if _matches(self.placed[i].rule.when, of_method)]
 
     def resolve(
         self,
@@ -103,17 +122,15 @@ class Layering:
         places: dict[str, Location],
     ) -> Resolved:
         """Settings of one point, later layers over earlier ones."""
-        result = Resolved({}, {}, {})
-        options: dict[str, Any] = {}
-        if method.default_lr is not None:
-            result.values["lr"], result.sources["lr"] = method.default_lr, "the method's default"
-        for layer in self._fixed[grid, model, dataset, method.id]:
-            _put(result, layer.given, layer.source, {k: (*layer.place, k) for k in layer.given})
-            for key, value in (layer.given.get("options") or {}).items():
-                if key in method.options.model_fields:
-                    options[key] = value
-                    result.places[f"options.{key}"] = (*layer.place, "options", key)
-        _put(result, varied, "varied", places)
+        fixed = self._fixed[grid, model, dataset, method.id]
+        result = Resolved(dict(fixed.base.values), dict(fixed.base.sources), dict(fixed.base.places))
+        settings = {k: v for k, v in varied.items() if not k.startswith(OPTION)}
+        of_method = {k: v for k, v in varied.items() if k.startswith(OPTION) and uses(method, k)}
+        options = fixed.options | {k.removeprefix(OPTION): v for k, v in of_method.items()}
+        _put(result, settings, "varied", places)
+        result.places |= {k: places[k] for k in of_method}
+        if of_method:
+            result.sources["options"] = "varied"
         result.values.pop("options", None)
         result.relevant = {k: v for k, v in result.values.items() if method.uses(k)}
         if method.uses("alpha"):
@@ -122,7 +139,7 @@ class Layering:
         result.sources = {
             k: s for k, s in result.sources.items() if k in result.relevant or (k == "options" and options)
         }
-        self.winners |= {p[:2] for k, p in result.places.items() if k in result.relevant or k.startswith("options.")}
+        self.winners |= _of_layers(p for k, p in result.places.items() if k in result.relevant or k.startswith(OPTION))
         return result
 
     def options(self, method: Method, values: dict[str, Any], result: Resolved) -> dict[str, Any] | None:
@@ -158,6 +175,19 @@ def _option_words(options: type[BaseModel], name: str, item: Any, values: dict[s
     return explain(name, Annotated[info.annotation, *info.metadata, info], values.get(name))
 
 
+def _fixed(method: Method, layers: Iterable[Layer]) -> Fixed:
+    result, options = Resolved({}, {}, {}), {}
+    if method.default_lr is not None:
+        result.values["lr"], result.sources["lr"] = method.default_lr, "the method's default"
+    for layer in layers:
+        _put(result, layer.given, layer.source, {k: (*layer.place, k) for k in layer.given})
+        for key, value in (layer.given.get("options") or {}).items():
+            if key in method.options.model_fields:
+                options[key] = value
+                result.places[f"{OPTION}{key}"] = (*layer.place, "options", key)
+    return Fixed(result, options)
+
+
 def _put(result: Resolved, given: Mapping[str, Any], source: str, places: Mapping[str, Location]) -> None:
     for one, other in EXCLUSIVE.items():
         if given.get(one) is not None and other not in given:
@@ -188,6 +218,17 @@ def _how(layers: list[Layer]) -> ResolvedHow:
     return ResolvedHow(how, sources, {k: (*layer.place, k) for k, (_, layer) in said.items()})
 
 
-def _matches(rule: Rule, model: str, dataset: str, method: Method) -> bool:
-    facts = {"model": model, "dataset": dataset, "method": method.id, "lr_group": method.lr_group}
-    return all(value in getattr(rule.when, key) for key, value in facts.items() if getattr(rule.when, key))
+def _matches(when: When, facts: Mapping[str, str]) -> bool:
+    return all(value in wanted for key, value in facts.items() if (wanted := getattr(when, key)))
+
+
+def _of_layers(places: Iterable[Location]) -> set[Location]:
+    """The layers that values are from: ("rules", 3), ("rules_from", 0, 12), ..."""
+    return {place[: 3 if place[0] == "rules_from" else 2] for place in places}
+
+
+def uses(method: Method, setting: str) -> bool:
+    """Whether a setting, or an option by its name (options.selector), can change a method's numbers."""
+    if setting.startswith(OPTION):
+        return setting.removeprefix(OPTION) in method.options.model_fields
+    return method.uses(setting)

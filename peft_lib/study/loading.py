@@ -14,8 +14,8 @@ from peft_lib.study.documents import Document, read_document, read_yaml
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import ABSENT, Lines, Problem, StudyError
 from peft_lib.study.schema import Study
-from peft_lib.study.settings import Settings
-from peft_lib.study.types import Id
+from peft_lib.study.settings import Settings, may_vary
+from peft_lib.study.types import Id, Scalar
 
 __all__ = ["Lines", "load_datasets", "load_models", "parse_study", "read_catalog", "read_study", "read_yaml"]
 
@@ -39,6 +39,8 @@ def read_study(data: dict[str, Any], parser: Parser) -> Study:
             place = ("grids", name, "vary", setting)
             if setting in Settings.model_fields:
                 grid.vary[setting] = tuple(_varied(parser, setting, v, (*place, i)) for i, v in enumerate(values))
+            elif may_vary(setting):
+                grid.vary[setting] = tuple(parser.value(Scalar, v, (*place, i)) for i, v in enumerate(values))
     return study
 
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peft_lib.methods.registry import get_method
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.check_models import BLOCKS
 from peft_lib.study.counts import counts
 from peft_lib.study.how import How
+from peft_lib.study.known_methods import method_of
 from peft_lib.study.spec import RunSpec
 
 MIB = 2**20
@@ -109,7 +109,7 @@ def fetching(model: ModelEntry, attempt: int = 1) -> tuple[int, int]:
 
 def _state(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> float:
     """Bytes that stay from step to step."""
-    method, trained = get_method(spec.method), counts(spec, model, data).trainable
+    method, trained = method_of(spec.method), counts(spec, model, data).trainable
     moving = "backbone" in method.trains
     frozen = model.head_frozen + (0 if moving else model.body_size(data.outputs) - model.also_trained)
     each = 4 + 4 + (8 if spec.optimizer == "adamw" else 0) + (4 if how.processes > 1 else 0)
@@ -135,10 +135,10 @@ def _of_family(table: Mapping[str, int], model: ModelEntry) -> int:
 def _loss(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> float:
     if data.task != "generation":
         return 0.0
-    return items_at_once(spec, how) * tokens(spec, model) * _vocabulary(model) * LOSS_BYTES
+    return items_at_once(spec, how) * tokens(spec, model) * vocabulary(model) * LOSS_BYTES
 
 
-def _vocabulary(model: ModelEntry) -> int:
+def vocabulary(model: ModelEntry) -> int:
     return int(model.architecture.get("vocab_size", VOCABULARY))
 
 
@@ -147,12 +147,12 @@ def _seconds(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How, dev
     rows = dict(data.sizes)
     train = min(spec.train_limit or rows["train"], rows["train"])
     validation, test = (min(spec.eval_limit or rows.get(s, 0), rows.get(s, 0)) for s in ("validation", "test"))
-    passes = 6 if "backbone" in get_method(spec.method).trains else 4
+    passes = 6 if "backbone" in method_of(spec.method).trains else 4
     passes += 2 if how.gradient_checkpointing else 0
     items = passes * train * spec.epochs + 2 * (validation * spec.epochs + test + train)
     length, matrices = tokens(spec, model), 12 * blocks_of(model) * model.hidden**2
     if data.task == "generation":
-        matrices += model.hidden * _vocabulary(model)
+        matrices += model.hidden * vocabulary(model)
     seconds = 2 * items * length * matrices / SPEED[device, spec.precision]
     if data.task == "generation":
         seconds += math.ceil(test / items_at_once(spec, how)) * length * DECODING_S[device]

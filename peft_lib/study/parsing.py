@@ -6,7 +6,7 @@ remembered, so that later checks can go on with the rest and stay silent about w
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import annotated_types as at
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -52,7 +52,7 @@ class Parser:
         """Whether a value in it, or all of it, could not be used."""
         return any(place[: len(location)] == location for place in self.broken)
 
-    def model(self, kind: type[M], data: Any, location: Location, **known: Any) -> M:
+    def model(self, kind: type[M], data: Any, location: Location, /, **known: Any) -> M:
         """The record; fields that are absent or wrong have their default, or an empty value if they are required."""
         if not isinstance(data, dict):
             keys = ", ".join(k for k, f in kind.model_fields.items() if f.is_required()) or next(
@@ -68,9 +68,8 @@ class Parser:
             if info is None or key in known:
                 self.unknown(place, key, [n for n in kind.model_fields if n not in known])
             elif value is None and key in not_null:
-                remedy = (
-                    f"leave the line out (a setting is then inherited), or write a value, e.g. {key}: {example(info)}"
-                )
+                leave = "" if info.is_required() else "leave the line out (a setting is then inherited), or "
+                remedy = f"{leave}write a value, e.g. {key}: {example(info)}"
                 self.problem(place, None, f"{key} cannot be null; it is {words_of(info)}", remedy)
             else:
                 read = self.value(Annotated[info.annotation, *info.metadata, info], value, place)
@@ -100,6 +99,8 @@ class Parser:
             return None
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return self.model(kind, value, location)
+        if tag := next((m.discriminator for m in metadata if isinstance(m, FieldInfo) and m.discriminator), None):
+            return self.one_of(get_args(kind) or (kind,), str(tag), value, location)
         origin, arguments = get_origin(kind), get_args(kind)
         if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
             return self.items(kind, metadata, arguments[0], value, location)
@@ -114,6 +115,29 @@ class Parser:
         except (OverflowError, RecursionError) as error:
             self.problem(location, value, f"{_name(location)} is {describe(annotation)} ({error})", "use another value")
         return ABSENT
+
+    def one_of(self, kinds: tuple[type[BaseModel], ...], tag: str, data: Any, location: Location) -> BaseModel:
+        """The record of a union whose kinds are told apart by a field. Without a word that is known, what all have in
+        common is read."""
+        by_word = {word: kind for kind in kinds for word in get_args(kind.model_fields[tag].annotation)}
+        common = _common(kinds)
+        word = data.get(tag) if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            return self.model(common, data, location)
+        if not isinstance(word, str) or word not in by_word:
+            rule, remedy = explain(tag, Literal[tuple(by_word)], word)
+            if tag not in data:
+                rule, remedy = f"{tag} of {_name(location)} is missing: {rule}", f"add {tag}: {next(iter(by_word))}"
+            self.problem((*location, tag), data.get(tag, ABSENT), rule, remedy)
+            known = {key: value for key, value in data.items() if key in common.model_fields and key != tag}
+            return self.model(common, known, location, **{tag: None})
+        kind, given = by_word[word], dict(data)
+        for key in [k for k in data if k not in kind.model_fields]:
+            others = [other for other, fields in by_word.items() if key in fields.model_fields]
+            if others and given.pop(key) is not None:
+                rule = f"{tag} {word} does not use {key}; {', '.join(others)} does"
+                self.problem((*location, key), data[key], rule, f"remove the line, or choose another {tag}")
+        return self.model(kind, given, location)
 
     def items(self, kind: Any, metadata: tuple, item: Any, value: Any, location: Location) -> Any:
         if not isinstance(value, (list, tuple)):
@@ -167,6 +191,11 @@ class Parser:
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
+
+
+def _common(kinds: tuple[type[BaseModel], ...]) -> type[BaseModel]:
+    """The nearest class that all are built on."""
+    return next(base for base in kinds[0].__mro__ if all(issubclass(kind, base) for kind in kinds))
 
 
 def _empty(annotation: Any) -> Any:

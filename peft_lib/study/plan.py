@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from typing import Any
 
-from peft_lib.methods.registry import get_method, method_file
+from peft_lib.methods.registry import method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
 from peft_lib.study.how import How
+from peft_lib.study.known_methods import method_of
+from peft_lib.study.parts import asked
 from peft_lib.study.problems import Problem
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.schema import Study
@@ -46,11 +48,18 @@ class Plan:
     """What is allowed and looks wrong; the callers print it."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The study as it was planned, for JSON: files merged, values of the command line read as YAML."""
+    fingerprints: dict[tuple[str, str, str, int, str | None], str] = field(default_factory=dict, repr=False)
+    """(method, model, data set, input size, targets) -> fingerprint of their runs, as far as it was asked for."""
 
     def how(self, run_id: str) -> How:
         """How a run is executed: by the model catalog, the study's own keys, its rules; later ones win."""
         spec = self.runs[run_id]
         return self.hows[spec.model.id, spec.dataset.id, spec.method]
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """Ids of the runs that are asked for: those within the study's `only`; without it, all."""
+        return asked(self, self.study.only)
 
     @property
     def by_folder(self) -> dict[str, RunSpec]:
@@ -69,10 +78,12 @@ class Plan:
     def fingerprint(self, run_id: str) -> str:
         """Fingerprint that a fresh result of this run carries."""
         spec = self.runs[run_id]
-        targets = spec.targets if get_method(spec.method).uses("targets") else None
-        return self._run_fingerprint(spec.method, spec.model.id, spec.dataset.id, spec.input_size, targets)
+        targets = spec.targets if method_of(spec.method).uses("targets") else None
+        key = (spec.method, spec.model.id, spec.dataset.id, spec.input_size, targets)
+        if key not in self.fingerprints:
+            self.fingerprints[key] = self._run_fingerprint(*key)
+        return self.fingerprints[key]
 
-    @cache  # noqa: B019 - a plan lives as long as its process
     def _run_fingerprint(self, method: str, model: str, dataset: str, input_size: int, targets: str | None) -> str:
         files = (
             method_file(method),
@@ -102,17 +113,20 @@ class Plan:
             **decoding,
         }
 
-    def shown_facts(self) -> str:
-        """What tables and report show and no run depends on, by value: texts of methods, catalog entries, settings."""
-        methods = [get_method(m) for m in sorted({spec.method for spec in self.runs.values()})]
+    def shown_facts(self, artefact: str | None = None) -> str:
+        """What an artefact (None: the report of all) shows and no run depends on, by value: texts of methods, catalog
+        entries, the artefact's own options."""
+        wanted = [a for a in self.study.artefacts if artefact in (None, a.id)]
+        artefacts = list({part.id: part for a in wanted for part in (a, *a.sources(self.study))}.values())
+        methods = [method_of(m) for m in sorted({spec.method for spec in self.runs.values()})]
         texts = {m.id: {name: getattr(m, name) for name in sorted(FOR_PEOPLE["Method"])} for m in methods}
         read = sorted({(dataset, model) for dataset, model, _ in self.prepared.values()})
         shown = {
             "methods": texts,
             "models": [self.models[model].model_dump(mode="json") for _, model in read],
             "datasets": [self.datasets[dataset].model_dump(mode="json") for dataset, _ in read],
-            "artefacts": [artefact.model_dump(mode="json") for artefact in self.study.artefacts],
-            "counted": self._counted_facts() if any(a.kind == "counts" for a in self.study.artefacts) else [],
+            "artefacts": [a.model_dump(mode="json") for a in artefacts],
+            "counted": self._counted_facts() if any(a.reads_catalogs for a in artefacts) else [],
         }
         return json.dumps(shown, sort_keys=True)
 

@@ -76,6 +76,7 @@ DATASET_METRICS = {
 
 MEASURES = "test_measures"
 """Column of result.parquet with all metrics of the data set on test, name -> value."""
+MEASURE_COLUMNS = tuple(f"{MEASURES}.{name}" for name in DATASET_METRICS)
 QUANTITIES |= {
     f"test_{name}": replace(what, label=f"test {what.label}", column=f"{MEASURES}.{name}")
     for name, what in DATASET_METRICS.items()

@@ -5,30 +5,14 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from peft_lib.names import near_names
+from peft_lib.artefacts.registry import AnyArtefact
 from peft_lib.study.how import How
 from peft_lib.study.parsing import HOMES
-from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.settings import SWEEPABLE, Settings
-from peft_lib.study.types import Caption, Frozen, Id, Name, PathText, Seed, Text
-from peft_lib.study.wording import OneOrMany, Refused, Words
-
-
-def check_quantity(name: str) -> str:
-    """Raises Refused for a name that quantities.py does not have."""
-    if name not in QUANTITIES:
-        near = near_names(name, QUANTITIES)
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(QUANTITIES)}"
-        raise Refused("no quantity of that name can be shown", remedy)
-    return name
-
-
-Quantity = Annotated[str, AfterValidator(check_quantity), Words(f"one of {', '.join(QUANTITIES)}")]
-
-
-Names = Annotated[tuple[Name, ...], OneOrMany(), Field(min_length=1)]
+from peft_lib.study.types import Frozen, Id, Name, Names, PathText, Seed, Text
+from peft_lib.study.wording import OneOrMany, Words
 
 
 class When(Frozen):
@@ -38,8 +22,9 @@ class When(Frozen):
     dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
     method: Names | None = Field(None, description="method ids", examples=[["lora"]])
     lr_group: Names | None = Field(None, description="learning-rate groups of methods", examples=[["asym"]])
+    grid: Names | None = Field(None, description="names of grids; not for how", examples=[["main"]])
 
-    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group")
+    not_null: ClassVar[tuple[str, ...]] = ("model", "dataset", "method", "lr_group", "grid")
 
 
 class Rule(Frozen):
@@ -62,52 +47,9 @@ class Grid(Frozen):
     methods: tuple[Name, ...] = Field(min_length=1, description="method ids", examples=[["lora", "cla"]])
     seeds: tuple[Seed, ...] = Field(min_length=1, description="one run each", examples=[[12, 22]])
     vary: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
-        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}"
+        default_factory=dict, description=f"setting -> values; of {', '.join(SWEEPABLE)}, options.<name>"
     )
     set: Settings = Field(Settings(), description="settings of this grid alone; win over rules")
-
-
-class Artefact(Frozen):
-    """A table or figure, as data: which grid, what along the axes, which quantity, what stands beside it."""
-
-    id: Id = Field(description="file name of the table", examples=["table2"])
-    number: Text | None = Field(None, description="number in the paper, e.g. '2 / 18'", examples=['"2 / 18"'])
-    kind: Literal["methods", "efficiency", "parameters", "hyperparameters", "heatmap", "curves", "cost", "counts"] = (
-        Field(description="what it shows")
-    )
-    grid: Names | None = Field(
-        None,
-        description="grid whose runs it shows, or several of different tasks; every kind but counts needs it",
-        examples=["main"],
-    )
-    title: Text = Field(description="heading", examples=["Performance"])
-    caption: Caption = Field("", description="one paragraph below the title")
-    metric: Quantity = Field("test_metric", description="quantity shown (peft_lib/study/quantities.py)")
-    cost: Quantity = Field("cpu_s", description="quantity on the cost axis")
-    rows: Name = Field("rank", description="setting along the rows")
-    columns: Name = Field("lr", description="setting along the columns")
-    normalise_to: Name | None = Field(None, description="method whose value each row is divided by")
-    change_vs_best: bool = Field(False, description="sparse methods: change against the row's best, in percent")
-    highlight: int = Field(3, ge=0, le=3, description="how many best values of a row are marked")
-    published: Name | None = Field(None, description="file of reports/reference with the paper's values")
-
-    uses: ClassVar[dict[str, tuple[str, ...]]] = {
-        "methods": ("grid", "metric", "normalise_to", "change_vs_best", "highlight", "published"),
-        "efficiency": ("grid", "normalise_to", "highlight", "published"),
-        "parameters": (
-            "grid",
-            "published",
-        ),
-        "hyperparameters": (
-            "grid",
-            "published",
-        ),
-        "heatmap": ("grid", "metric", "rows", "columns", "highlight", "published"),
-        "curves": ("grid",),
-        "cost": ("grid", "metric", "cost", "highlight"),
-        "counts": ("published",),
-    }
-    """Kind -> what it reads beside id, number, kind, title and caption."""
 
 
 class Catalogs(Frozen):
@@ -123,6 +65,21 @@ class Assets(Frozen):
     mirror: PathText | None = Field(
         None, description="folder that holds copies of hub repositories; absent: that of BEYOND_LORA_MIRROR, if set"
     )
+
+
+class Only(Frozen):
+    """A part of a study: the runs that fit every given key. It changes no run and no table, only what is asked for."""
+
+    artefact: Names | None = Field(None, description="ids of artefacts: the runs that they show", examples=[["table2"]])
+    grid: Names | None = Field(None, description="names of grids", examples=[["main"]])
+    model: Names | None = Field(None, description="model ids", examples=[["minilm_l3"]])
+    dataset: Names | None = Field(None, description="data set ids", examples=[["digits"]])
+    method: Names | None = Field(None, description="method ids", examples=[["lora"]])
+    seed: Annotated[tuple[Seed, ...], OneOrMany(), Field(min_length=1)] | None = Field(
+        None, description="seeds", examples=[[12]]
+    )
+
+    not_null: ClassVar[tuple[str, ...]] = ("artefact", "grid", "model", "dataset", "method", "seed")
 
 
 class Study(How):
@@ -141,14 +98,21 @@ class Study(How):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where runs compute")
     deterministic: bool = Field(True, description="bitwise repeatable kernels on CUDA, at their cost")
     defaults: Settings = Field(Settings(), description="settings of all runs; rules win over them")
+    rules_from: tuple[PathText, ...] = Field(
+        (), description="CSV files of rules, applied in order before `rules`", examples=[["config/rules.csv"]]
+    )
+    rule_texts: dict[PathText, str] = Field(
+        default_factory=dict, description="recorded studies: file of rules_from -> its text, read in place of the file"
+    )
     rules: tuple[Rule, ...] = Field((), description="settings of some runs")
     grids: Annotated[dict[Id, Grid], Words("a mapping: name -> tasks, methods, seeds")] = Field(
         default_factory=dict,
         min_length=1,
-        description="name -> runs; absent: no runs, which only artefacts of kind counts can do without",
+        description="name -> runs; absent: no runs, which only artefacts without a grid of their own can do without",
         examples=["{main: {...}}"],
     )
-    artefacts: tuple[Artefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+    artefacts: tuple[AnyArtefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+    only: Only = Field(Only(), description="the part of the study whose runs are asked for; absent: all")
 
 
 HOMES.update(dict.fromkeys(Settings.model_fields, "defaults, set of a rule, or set of a grid"))

@@ -85,6 +85,7 @@ SWEEPABLE = (
     "lr",
     "chain_period",
     "chain_count",
+    "chain_spread",
     "scaling",
     "batch_size",
     "epochs",
@@ -102,6 +103,13 @@ SWEEPABLE = (
     "cutmix",
     "label_smoothing",
 )
+OPTION = "options."
+"""Start of the name of one option of methods, which grids vary as settings are: options.selector."""
+
+
+def may_vary(setting: str) -> bool:
+    """Whether a grid may vary it."""
+    return setting in SWEEPABLE or (setting.startswith(OPTION) and setting != OPTION)
 
 
 def resolve_alpha(alpha: float | str, rank: int) -> float:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from peft_lib.artefacts.kind import Artefact
+from peft_lib.artefacts.registry import kinds
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
 from peft_lib.study.how import How
-from peft_lib.study.schema import Artefact, Assets, Grid, Rule, Study, When
+from peft_lib.study.schema import Assets, Grid, Only, Rule, Study, When
 from peft_lib.study.settings import Settings
 from peft_lib.study.wording import words_of
 
@@ -24,7 +26,9 @@ TABLES: dict[str, type[BaseModel]] = {
     "A rule": Rule,
     "`when` of a rule": When,
     "A grid": Grid,
-    "An artefact": Artefact,
+    "An artefact of any kind": Artefact,
+    **{f"Options of kind `{name}`": kind for name, kind in kinds().items()},
+    "`only` of a study": Only,
     "A model (config/models.yaml)": ModelEntry,
     "`pretrain` of a model": PretrainRecipe,
     "A place under `targets` of a model": Shape,
@@ -42,6 +46,8 @@ def _table(title: str, kind: type[BaseModel]) -> Iterator[str]:
     for name, info in kind.model_fields.items():
         if issubclass(kind, (ModelEntry, DatasetEntry)) and name == "id":
             continue  # the entry's key
+        if issubclass(kind, Artefact) and kind is not Artefact and name in Artefact.model_fields:
+            continue  # of every kind
         if issubclass(kind, Study) and name in How.model_fields:
             continue  # in a table of their own
         nullable = name in getattr(kind, "nullable", ())

@@ -57,8 +57,7 @@ class RunSpec(Frozen):
     @cached_property
     def canonical(self) -> str:
         """Canonical JSON: defaults left out, numbers to 6 significant digits (32 and 32.0 alike), keys sorted."""
-        fields = {"spec_version": SPEC_VERSION, **self.model_dump(exclude_defaults=True)}
-        return json.dumps(_canonical(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return _text(rounded({"spec_version": SPEC_VERSION, **self.model_dump(exclude_defaults=True)}))
 
     @cached_property
     def run_id(self) -> str:
@@ -72,7 +71,10 @@ class RunSpec(Frozen):
 
     def with_seed(self, seed: int) -> "RunSpec":
         """The same run with another seed, without validating anew what has been validated."""
-        return RunSpec.model_construct(**{**dict(self), "seed": seed})
+        other = self.model_copy(update={"seed": seed})
+        other.__dict__.pop("run_id", None)  # copied with the rest
+        other.__dict__["canonical"] = _text({**json.loads(self.canonical), "seed": seed})
+        return other
 
     @classmethod
     def from_canonical(cls, text: str) -> "RunSpec":
@@ -86,12 +88,17 @@ class RunSpec(Frozen):
         return cls.model_validate(fields)
 
 
-def _canonical(value: Any) -> Any:
+def _text(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def rounded(value: Any) -> Any:
+    """A value as the canonical form has it: numbers to 6 significant digits, whole ones as integers, tuples as lists."""
     if isinstance(value, dict):
-        return {k: _canonical(v) for k, v in value.items()}
+        return {k: rounded(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_canonical(v) for v in value]
+        return [rounded(v) for v in value]
     if isinstance(value, float):
-        rounded = float(f"{value:.6g}")
-        return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+        short = float(f"{value:.6g}")
+        return int(short) if short.is_integer() and abs(short) < 2**53 else short
     return value

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from peft_lib.study.problems import strange_characters
-from peft_lib.study.wording import YAML_BOOLEANS, Refused, Words
+from peft_lib.study.wording import YAML_BOOLEANS, OneOrMany, Refused, Words
 
 SAFE_ID = r"^[a-z0-9][a-z0-9_]*$"
 ID_WORDS = "a name of lower-case letters a-z, digits and '_', starting with a letter or digit, at most 64 characters"
@@ -107,6 +107,7 @@ Alpha = Annotated[float | str, BeforeValidator(parse_alpha), Words(ALPHA_WORDS)]
 Id = Annotated[str, AfterValidator(check_id), Words(ID_WORDS)]
 Name = Annotated[str, Field(min_length=1), Words("a name that exists, as a text")]
 """A reference to something defined elsewhere: planning looks it up, and says what there is."""
+Names = Annotated[tuple[Name, ...], OneOrMany(), Field(min_length=1)]
 Text = Annotated[str, AfterValidator(check_text), Words("a text")]
 Caption = Annotated[str, AfterValidator(lambda value: check_text(value) if value else value), Words("a text")]
 Seed = Annotated[int, Field(ge=0, lt=2**31), Words("a whole number from 0 to 2,147,483,647")]

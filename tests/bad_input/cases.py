@@ -139,6 +139,14 @@ METHOD = Method(
 """
 FILES = {"study.yaml": STUDY, "models.yaml": MODELS, "datasets.yaml": DATASETS, "plug.py": PLUGIN}
 
+RULES = """\
+model,dataset,method,lr_group,grid,setting,value,source,note
+,,fft,,,lr,1e-3.5,"paper, Table 7",10^-3.5
+,digits,cla c3la,,main,rank,2,inferred: by counting,
+,,,lora,sweep,alpha,r/2,ours: half,
+"""
+"""A file of rules, for `csv`: line 1 is the heading."""
+
 
 class Case(NamedTuple):
     """One broken input. `where` of a catalog starts at its entry; '' means the whole file or something else."""
@@ -160,6 +168,12 @@ def models(old: str, new: str) -> dict:
 
 def datasets(old: str, new: str) -> dict:
     return {"datasets.yaml": [(old, new)]}
+
+
+def csv(old: str, new: str, line: str = "rules_from: [rules.csv]") -> dict:
+    """The study with a file of rules that is edited so."""
+    assert old in RULES
+    return {"study.yaml": [("artefacts:\n", f"{line}\nartefacts:\n")], "rules.csv": RULES.replace(old, new, 1)}
 
 
 def plugin(text: str) -> dict:
@@ -327,8 +341,49 @@ CASES = {
     "an axis that is no list": Case(study("lr: [1e-3, 1e-2]}", "lr: 1e-3}"), "grids.sweep.vary.lr", 35, ("a list", "[1e-3]")),
     "a bad value of an axis": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3, 0]}"), "grids.sweep.vary.lr[1]", 35, ("above 0",)),
     "one value in two notations": Case(study("lr: [1e-3, 1e-2]}", "lr: [4e-3, 0.004]}"), "grids.sweep.vary.lr[1]", 35, ("once", "lr[0]")),
+    "two values that look alike": Case(study("lr: [1e-3, 1e-2]}", "lr: [1e-3, 1.0004e-3]}"), "grids.sweep.vary.lr[1]", 35, ("as 0.001", "lr[0]", "one place")),
     "two alphas that are one": Case(study("rank: [2, 4], lr: [1e-3, 1e-2]}", "rank: [4, 2], lr: [1e-3], alpha: [2r, 8]}"), "grids.sweep.vary.alpha[1]", 35, ("same run",)),
     "an axis without effect": Case(study("    methods: [lora]\n", "    methods: [fft]\n"), "grids.sweep.vary.rank", 35, ("one run",)),
+    # rules from a file
+    "no file of rules": Case({"study.yaml": [("artefacts:\n", "rules_from: [rules.csv]\nartefacts:\n")]}, "rules_from[0]", 36, ("must exist",)),
+    "a file of rules that is no list": Case(csv("fft", "fft", "rules_from: rules.csv"), "rules_from", 36, ("a list", "[rules.csv]")),
+    "a file of rules twice": Case(csv("fft", "fft", "rules_from: [rules.csv, rules.csv]"), "rules_from[1]", 36, ("once",)),
+    "a folder of rules": Case(csv("fft", "fft", "rules_from: [.]"), "rules_from[0]", 36, ("folder",)),
+    "rules that are no text": Case({**csv("fft", "fft"), "rules.csv": b"model,\xff\xfe"}, "rules_from[0]", 1, ("UTF-8",)),
+    "an empty file of rules": Case({**csv("fft", "fft"), "rules.csv": ""}, "rules_from[0]", 36, ("heading",)),
+    "a file of rules with a heading alone": Case({**csv("fft", "fft"), "rules.csv": RULES[: RULES.index("\n") + 1]}, "rules_from[0]", 36, ("at least one row",)),
+    "rules under a misnamed column": Case(csv("lr_group", "group"), "rules_from[0]", 1, ("columns are", "lr_group")),
+    "rules without sources": Case({**csv("fft", "fft"), "rules.csv": "method,setting,value\nfft,lr,1\n"}, "rules_from[0]", 1, ("must be there", "source")),
+    "a row with a comma too many": Case(csv("10^-3.5", "10^-3,5"), "rules_from[0]", 2, ("a cell for every column",)),
+    "an open quote in a file of rules": Case(csv("10^-3.5", '"10'), "rules_from[0]", 4, ("CSV",)),
+    "an unknown setting in a file": Case(csv(",lr,", ",learning_rate,"), "rules_from[0][0].setting", 2, ("unknown key", "known keys")),
+    "how runs are executed in a file": Case(csv(",lr,", ",micro_batch,"), "rules_from[0][0].setting", 2, ("belongs under",)),
+    "all options in a cell": Case(csv(",lr,", ",options,"), "rules_from[0][0].setting", 2, ("row of its own", "options.<name>")),
+    "an unknown option in a file": Case(csv(",rank,2", ",options.windw,2"), "rules_from[0][1].value.options.windw", 3, ("unknown option",)),
+    "a bad option in a file": Case(csv(",digits,cla c3la,,main,rank,2", ",,mine,,,options.offset,-1"), "rules_from[0][1].value.options.offset", 3, ("at least 0",)),
+    "a bad value in a file": Case(csv("1e-3.5", "-1"), "rules_from[0][0].value.lr", 2, ("above 0",)),
+    "a word for a number in a file": Case(csv(",rank,2", ",rank,two"), "rules_from[0][1].value.rank", 3, ("whole number", "text")),
+    "yes for a number in a file": Case(csv(",rank,2", ",rank,yes"), "rules_from[0][1].value.rank", 3, ("YAML 1.1",)),
+    "a number in base 8 in a file": Case(csv(",rank,2", ",rank,010"), "rules_from[0][1].value.rank", 3, ("base 8",)),
+    "a list in a cell": Case(csv(",rank,2", ',rank,"[2, 4]"'), "rules_from[0][1].value.rank", 3, ("one value",)),
+    "broken YAML in a cell": Case(csv(",rank,2", ",rank,{2"), "rules_from[0][1].value.rank", 3, ("one value",)),
+    "null for what has no none in a file": Case(csv(",rank,2", ",rank,null"), "rules_from[0][1].value.rank", 3, ("cannot be null",)),
+    "an empty value in a file": Case(csv("1e-3.5", ""), "rules_from[0][0].value.lr", 2, ("null where none is meant",)),
+    "a source of another kind": Case(csv("inferred: by counting", "guessed"), "rules_from[0][1].source", 3, ("paper, inferred or ours",)),
+    "no source in a file": Case(csv("inferred: by counting", ""), "rules_from[0][1].source", 3, ("starts with",)),
+    "an unknown method in a file": Case(csv("cla c3la", "cla c4la"), "rules_from[0][1].method[1]", 3, ("no method", "c3la")),
+    "an unknown model in a file": Case(csv(",digits,", "vti,digits,"), "rules_from[0][1].model", 3, ("did you mean vit",)),
+    "an unknown grid in a file": Case(csv(",main,", ",mian,"), "rules_from[0][1].grid", 3, ("no grid", "did you mean main")),
+    "a row for nothing": Case(csv(",,,lora,sweep,", ",stories,,lora,sweep,"), "rules_from[0][2]", 4, ("matches no run",)),
+    "a row of an unused setting": Case(csv(",lr,1e-3.5", ",rank,2"), "rules_from[0][0].value", 2, ("use none", "fft")),
+    "a row twice": Case(csv(",,,lora,sweep,alpha,r/2", ",,fft,,,lr,1"), "rules_from[0][2].setting", 4, ("line 2",)),
+    "a rank beyond the model in a file": Case(csv(",rank,2", ",rank,33"), "rules_from[0][1].value.rank", 3, ("use at most 32",)),
+    "a text of no file": Case(csv("fft", "fft", "rules_from: [rules.csv]\nrule_texts: {other.csv: x}"), "rule_texts.other.csv", 37, ("none of them",)),
+    "a rule for an unknown grid": Case(study("when: {method: fft}", "when: {grid: mian}"), "rules[0].when.grid", 17, ("no grid", "did you mean main")),
+    "how by grid": Case(study("when: {method: fft}\n    set: {lr: 1e-3}", "when: {grid: main}\n    how: {micro_batch: 8}"), "rules[0].when.grid", 17, ("model, data set and method",)),
+    "a varied option of nobody": Case(study("vary: {rank: [2, 4], lr: [1e-3, 1e-2]}", "vary: {rank: [2, 4], lr: [1e-3, 1e-2], options.offset: [1, 2]}"), "grids.sweep.vary.options.offset", 35, ("no method of the grid uses",)),
+    "a varied option that is a list": Case(study("vary: {rank: [2, 4], lr: [1e-3, 1e-2]}", "vary: {rank: [2, 4], lr: [1e-3, 1e-2], options.offset: [[1]]}"), "grids.sweep.vary.options.offset[0]", 35, ("a text, a number",)),
+    "a varied option of a bad value": Case(study("methods: [lora]\n    seeds: [0]\n    vary: {rank: [2, 4], lr: [1e-3, 1e-2]}", "methods: [mine]\n    seeds: [0]\n    vary: {rank: [2, 4], lr: [1e-3, 1e-2], options.offset: [1, -1]}"), "grids.sweep.vary.options.offset[1]", 35, ("at least 0",)),
     # rules between settings
     "a rank beyond a layer": Case(study("rank: 4\n", "rank: 40\n"), "defaults.rank", 9, ("vit allows (32)", "lora", "at most 32")),
     "a rank beyond a layer, varied": Case(study("rank: [2, 4]", "rank: [2, 64]"), "grids.sweep.vary.rank[1]", 35, ("at most 32",)),
@@ -394,11 +449,18 @@ CASES = {
     "published values of another kind": Case(study("table_2_18.csv", "table_7.csv"), "artefacts[0].published", 41, ("another kind", "table_2_18.csv")),
     "a mark too many": Case(study("kind: methods", "kind: methods\n    highlight: 4"), "artefacts[0].highlight", 39, ("at most 3",)),
     "an artefact without a grid": Case(study("    grid: main\n", ""), "artefacts[0].grid", 37, ("grid of artefacts[0] is missing", "add grid: main")),
-    "a grid that is null": Case(study("grid: main", "grid: null"), "artefacts[0].grid", 39, ("shows the runs of one", "add grid: main")),
+    "a grid that is null": Case(study("grid: main", "grid: null"), "artefacts[0].grid", 39, ("cannot be null", "grid: main")),
     "counts of a grid": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    grid: main\n    title: Performance\n    published: table_6.csv"), "artefacts[0].grid", 39, ("kind counts does not use grid", "remove the line"), 1),
-    "counts of nothing": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    title: Performance"), "artefacts[0].published", 37, ("published is missing", "table_6.csv")),
+    "counts of nothing": Case(study("    kind: methods\n    grid: main\n    title: Performance\n    published: table_2_18.csv", "    kind: counts\n    title: Performance"), "artefacts[0].published", 37, ("published of artefacts[0] is missing", "table_6.csv")),
     "counts that are none": Case(study("    kind: methods\n    grid: main\n    title: Performance", "    kind: counts\n    title: Performance"), "artefacts[0].published", 40, ("another kind", "table_14.csv")),
-    "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind counts need no runs", "add grids")),
+    "a sweep along what does not vary": Case(study("kind: heatmap", "kind: sweep\n    along: alpha"), "artefacts[1].along", 44, ("varies rank, lr", "use along: rank or lr")),
+    "a sweep of a grid that varies nothing": Case({"study.yaml": [("    vary: {rank: [2, 4], lr: [1e-3, 1e-2]}\n", ""), ("kind: heatmap", "kind: sweep")]}, "artefacts[1]", 41, ("varies nothing",)),
+    "a reproduction of nothing": Case(study("    kind: heatmap\n    grid: sweep", "    kind: reproduction\n    of: tabel2"), "artefacts[1].of", 44, ("no artefact of that id", "did you mean table2")),
+    "a reproduction of what is not published": Case({"study.yaml": [("    published: table_2_18.csv\n", ""), ("    kind: heatmap\n    grid: sweep", "    kind: reproduction\n    of: [table2]")]}, "artefacts[1].of", 43, ("no run of it is compared", "published: <file>")),
+    "a published mean of no seed": Case(study("    kind: heatmap\n    grid: sweep", "    kind: reproduction\n    published_seeds: 0"), "artefacts[1].published_seeds", 44, ("at least 1",)),
+    "a ratio of what is divided": Case(study("kind: methods", "kind: methods\n    normalise_to: lora\n    ratio_to: lora"), "artefacts[0].ratio_to", 40, ("remove one",)),
+    "a ratio to what is not run": Case(study("kind: methods", "kind: methods\n    ratio_to: cola"), "artefacts[0].ratio_to", 39, ("does not run",)),
+    "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind choices, contradictions, counts, notation, reproduction need no runs", "add grids")),
     # catalogs
     "no catalog": Case(study("models: models.yaml", "models: modls.yaml"), "catalogs.models", 6, ("must exist",)),
     "an absent loader": Case(datasets("loader: digits", "loader: digts"), "digits.loader", 4, ("peft_lib/data/digts.py", "did you mean digits")),
@@ -447,6 +509,20 @@ CASES = {
     "a capital in an entry": Case(datasets("plain:\n", "Plain:\n"), "Plain", 22, ("lower-case",)),
     "a misspelt field": Case(models("  head_parameters: 0\n  max", "  head_parameter: 0\n  max"), "bert.head_parameter", 25, ("did you mean head_parameters",), 2),
     "a catalog with a tab": Case(models("  name: BERT", "\tname: BERT"), "", 17, ("tab",)),
+    # parts
+    "a part of an artefact that is none": Case(top("only: {artefact: tabel2}"), "only.artefact", 5, ("no such artefact", "did you mean table2")),
+    "a part of a grid that is none": Case(top("only: {grid: [main, sweeps]}"), "only.grid[1]", 5, ("no such grid", "did you mean sweep")),
+    "a part of a model of the catalog alone": Case(top("only: {model: vi}"), "only.model", 5, ("no such model", "did you mean vit")),
+    "a part of a data set that no grid has": Case(top("only: {dataset: plain}"), "only.dataset", 5, ("no such data set", "digits, stories")),
+    "a part of a method that no grid has": Case(top("only: {method: paca}"), "only.method", 5, ("no such method", "did you mean cla")),
+    "a part of a seed that no grid has": Case(top("only: {seed: 12}"), "only.seed", 5, ("no such seed", "use one of 0, 1")),
+    "a part of a seed that is a text": Case(top("only: {seed: '0'}"), "only.seed", 5, ("whole number", "without quotes")),
+    "a part twice": Case(top("only: {seed: [0, 0]}"), "only.seed[1]", 5, ("once",)),
+    "a part without values": Case(top("only: {method: []}"), "only.method", 5, ("at least one", "[lora]")),
+    "a part that is null": Case(top("only: {grid: null}"), "only.grid", 5, ("cannot be null",)),
+    "a part by something else": Case(top("only: {tasks: vit/digits}"), "only.tasks", 5, ("unknown key", "a grid")),
+    "a part that is no mapping": Case(top("only: table2"), "only", 5, ("mapping",)),
+    "a part without runs": Case(top("only: {grid: sweep, model: bert, seed: 0}"), "only", 5, ("no run of the study fits grid and model and seed", "leave out grid (5 runs", "leave out model (4 runs")),
     # plug-ins
     "a plug-in with an error": Case(plugin("1 / 0"), "plugins[0]", 7, ("ZeroDivisionError",)),
     "a plug-in that leaves": Case(plugin("import sys\nsys.exit(3)"), "plugins[0]", 7, ("SystemExit",)),

@@ -37,7 +37,8 @@ def _no_plugin_stays() -> Iterator[None]:
 
 
 def write(folder: Path, edit: dict) -> Path:
-    for name, good in FILES.items():
+    for name in (*FILES, *(edit.keys() - FILES.keys())):
+        good = FILES.get(name)
         change = edit.get(name, good) if name in edit else good
         if isinstance(change, list):
             text = good

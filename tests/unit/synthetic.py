@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import yaml
 
 from peft_lib.methods.registry import available, get_method
-from peft_lib.results.artefacts.parameters import counts
+from peft_lib.results.parameter_counts import counts
 from peft_lib.run_files import EPOCHS, PREDICTIONS, RESULT, write_rows
 from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan
 from peft_lib.study.spec import RunSpec
 
+PAPER = Path(os.environ.get("BEYOND_LORA_PAPER") or Path(__file__).resolve().parents[3] / "shared" / "paper")
+"""The transcription of the paper, where there is one; tests that read it are skipped elsewhere."""
 METHODS = (
     "fft", "lora", "cola", "asym_lora", "rac_lora", "lora_plus", "cla", "c3la", "r_cla", "r_c3la", "paca", "d_paca",
     "c_paca", "head_only",

@@ -28,18 +28,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "peft_lib"
     shutil.copytree(ROOT / "peft_lib", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "PACKAGE", copy)
-    forget()
+    module.forget()
     yield copy
-    forget()
-
-
-def forget() -> None:
-    module.syntax_hash.cache_clear()
-    module._imports.cache_clear()
+    module.forget()
 
 
 def prints(package: Path) -> dict[str, str]:
-    forget()
+    module.forget()
     return {
         m: module.fingerprint(
             [package / f"methods/{m}.py", package / "backbones/timm_vit.py", package / "training/run.py"]
@@ -292,7 +287,7 @@ def test_how_runs_are_executed_does_not_count() -> None:
 
 def test_tables_follow_the_quantities(package: Path) -> None:
     def tables() -> str:
-        forget()
+        module.forget()
         return tree_hash("peft_lib/results", "peft_lib/study/quantities.py")
 
     before = tables()

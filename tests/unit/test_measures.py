@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from peft_lib.results.artefacts import build
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import DATASET_METRICS, MEASURES, QUANTITIES, quantity, value_of
 from tests.unit import synthetic

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from peft_lib.artefacts.counts import RATIO, SIZES
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.layers.adapter import adapt
 from peft_lib.methods.registry import built_in, get_method
-from peft_lib.results.artefacts import build
-from peft_lib.results.artefacts.counts import RATIO, SIZES
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
 from peft_lib.results.published import REFERENCE
 from peft_lib.results.readings import Explained, Reading, ReadingError, Readings, at_printed_digits
 from peft_lib.results.reference_file import PublishedError
@@ -151,7 +151,7 @@ def test_an_accident_is_one_and_the_intended_value_stands_beside_it(name: str):
         if found.read == found.meant:
             assert cell.intended is None
             continue
-        assert cell.intended == pytest.approx(meant, rel=1e-12) and cell.caveat == found.note != ""
+        assert cell.intended == pytest.approx(meant, rel=1e-12) and cell.published_note == found.note != ""
         differs = at_printed_digits(meant, row["value"]) != at_printed_digits(float(row["value"]), row["value"])
         explained.setdefault(f"{model} {dataset} {method}", []).append(differs)
     assert all(all(differing) for differing in explained.values()), explained

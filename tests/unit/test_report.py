@@ -15,13 +15,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from peft_lib.display.entries import fixed
+from peft_lib.display.latex_text import latex_text, shown_length, stacked
+from peft_lib.display.markup import latex_escape, latex_name, plain_name, safe_html
+from peft_lib.display.view import Footnotes
 from peft_lib.methods.method import Method
 from peft_lib.methods.registry import get_method, register, unregister
 from peft_lib.report.compile import check_log
-from peft_lib.report.entries import fixed
-from peft_lib.report.latex_text import latex_text, shown_length, stacked
-from peft_lib.report.markup import latex_escape, latex_name, plain_name, safe_html
-from peft_lib.report.view import Footnotes
+from peft_lib.study.expand import plan_file
 from peft_lib.study.plan import Plan
 from tests.unit import synthetic
 from workflow_scripts import latex, report, tables
@@ -248,6 +249,22 @@ def test_page_is_well_formed_local_and_complete(scenes, name: str):
     for path in folder.rglob("*.svg"):
         assert not re.search(r"(href|src)=\"(?!#)|@import|url\((?!#)", path.read_text())
     assert not re.search(r"url\(|@import", (folder / "assets/style.css").read_text())
+
+
+def test_many_runs_have_pages_of_their_own_and_every_link_ends_at_its_run(tmp_path: Path, monkeypatch):
+    fixed_fingerprint(monkeypatch)
+    monkeypatch.setattr("peft_lib.report.page.ON_ONE_PAGE", 10)
+    folder = make(tmp_path, few(synthetic.study()), failing)
+    pages = {path.relative_to(folder).as_posix(): Page(path.read_text()) for path in folder.rglob("*.html")}
+    plan = plan_file(tmp_path / "study.json", tmp_path)
+    assert len(pages) == 1 + len({(s.model.id, s.dataset.id) for s in plan.runs.values()})
+    assert sum(i.startswith("run-") for page in pages.values() for i in page.ids) == len(plan.runs) > 10
+    linked = [a for a in pages["index.html"].addresses if "#run-" in a]
+    assert len(linked) > 10
+    for address in linked:
+        file, _, anchor = address.partition("#")
+        assert anchor in pages[file].ids
+    assert not any(i.startswith("run-") for i in pages["index.html"].ids)
 
 
 def test_printed_counts_stand_without_runs_and_say_what_is_missing(scenes):

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from peft_lib.results.artefacts import build
-from peft_lib.results.artefacts.heatmap import ends as axis_ends
-from peft_lib.results.artefacts.marks import change_against_best, normalise, rank
-from peft_lib.results.artefacts.parameters import counts
-from peft_lib.results.cells import CELLS, Cell, read_cells, write_cells
+from peft_lib.artefacts.heatmap import ends as axis_ends
+from peft_lib.results.cell_files import CELLS, read_cells, write_cells
+from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
+from peft_lib.results.context import build
+from peft_lib.results.marks import change_against_best, normalise, rank
+from peft_lib.results.parameter_counts import counts
 from peft_lib.results.published import REFERENCE, Published
 from peft_lib.results.reference_file import PublishedError
 from peft_lib.results.statistics import half_width, intervals_overlap, summarise
@@ -486,7 +487,7 @@ class TestArtefacts:
 class TestPublished:
     def test_quickstart_models_have_no_counterpart(self, plan: Plan, tmp_path: Path):
         synthetic.write_results(tmp_path / "results", plan)
-        for artefact in (a for a in plan.study.artefacts if a.published):
+        for artefact in (a for a in plan.study.artefacts if getattr(a, "published", None)):
             assert all(c.published is None for c in cells_of(plan, tmp_path / "results", artefact.id))
 
     def test_the_paper_s_models_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -521,8 +522,9 @@ class TestPublished:
     def test_the_files_of_this_repository_are_whole(self):
         names = sorted(p.name for p in REFERENCE.glob("table*.csv"))
         assert {name: len(Published(name).rows) for name in names} == {
-            "table_10.csv": 180, "table_11.csv": 143, "table_14.csv": 320, "table_15.csv": 320, "table_17.csv": 220, "table_2_18.csv": 240,
-            "table_3_16.csv": 220, "table_6.csv": 72, "table_7.csv": 315, "table_8.csv": 1134, "table_9.csv": 756,
+            "table_10.csv": 180, "table_11.csv": 143, "table_12.csv": 216, "table_13.csv": 108, "table_14.csv": 320, "table_15.csv": 320,
+            "table_17.csv": 220, "table_2_18.csv": 240, "table_3_16.csv": 220, "table_4.csv": 96, "table_5.csv": 96, "table_6.csv": 72,
+            "table_7.csv": 315, "table_8.csv": 1134, "table_9.csv": 756,
         }  # fmt: skip
 
     def test_a_varied_setting_that_the_file_does_not_key_by_joins_nothing(self, tmp_path: Path):
@@ -593,15 +595,24 @@ class TestReferenceFiles:
     @pytest.mark.parametrize(
         ("row", "said"),
         [
-            ("table_y.csv,,,,why", "Did you mean: table_x.csv"), ("table_x.csv,,,,", "no caveat"),
-            ("table_x.csv,vit ,,,why", "no blanks"), ("table_x.csv,vit,why", "3 cells"),
-            ("table_x.csv,,,,why\ntable_x.csv,,,,why", "repeats line 2"),
+            ("table_y.csv,,,,no fair target,why", "Did you mean: table_x.csv"), ("table_x.csv,,,,with care,", "no caveat"),
+            ("table_x.csv,vit ,,,with care,why", "no blanks"), ("table_x.csv,vit,why", "3 cells"),
+            ("table_x.csv,,,,with car,why", "Did you mean: with care"),
+            ("table_x.csv,,,,with care,why\ntable_x.csv,,,,with care,why", "repeats line 2"),
         ],
     )  # fmt: skip
     def test_caveats_are_checked_as_well(self, tmp_path: Path, row: str, said: str):
         with pytest.raises(PublishedError, match=r"caveats\.csv, line") as caught:
-            self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,caveat\n{row}\n")
+            self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,verdict,caveat\n{row}\n")
         assert said in str(caught.value)
+
+    def test_a_value_with_care_is_a_target_and_its_caveat_a_note(self, tmp_path: Path):
+        rows = "table_x.csv,,,,with care,one seed\ntable_x.csv,,,lora,no fair target,another head\n"
+        found = self.look(tmp_path / "folder", GOOD, f"file,model,dataset,method,verdict,caveat\n{rows}")
+        values = {row["method"]: found.find(**row) for row in found.rows.values()}
+        assert values["lora"].caveat == "another head" and values["lora"].note.endswith("one seed")
+        others = [value for method, value in values.items() if method != "lora"]
+        assert others and all(v.caveat is None and v.note.endswith("one seed") for v in others)
 
     def test_a_file_elsewhere_is_no_reference(self, tmp_path: Path):
         self.look(tmp_path / "folder", GOOD)
@@ -647,7 +658,7 @@ class TestFiles:
 
 
 def test_no_torch_in_results_and_report():
-    modules = "peft_lib.results.artefacts, peft_lib.report.build, peft_lib.report.compile"
+    modules = "peft_lib.results.context, peft_lib.report.build, peft_lib.report.compile"
     code = f"import sys, json, {modules}; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) is False

@@ -1,17 +1,19 @@
 """What the rooms promise each other: facts about methods are fields of Method, and no report or results code names one."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from peft_lib.display import style
+from peft_lib.display.tables import FAMILIES, family_name
 from peft_lib.methods.method import Method
 from peft_lib.methods.registry import available, get_method, register, unregister
 from peft_lib.names import first_line
-from peft_lib.report import style
-from peft_lib.report.tables import FAMILIES, family_name
 
-ROOMS = ("peft_lib/results", "peft_lib/report", "reports/templates")
+ROOMS = ("peft_lib/results", "peft_lib/artefacts", "peft_lib/display", "peft_lib/report", "reports/templates")
 
 
 def test_no_code_of_results_and_report_names_a_method(root: Path):
@@ -43,8 +45,8 @@ def stranger():
 
 
 def test_a_learning_rate_group_of_one_s_own_is_called_by_its_methods(stranger, tmp_path: Path):
-    from peft_lib.results.artefacts import build
     from peft_lib.results.collect import collect
+    from peft_lib.results.context import build
     from tests.unit import synthetic
 
     data = synthetic.study()
@@ -64,3 +66,12 @@ def test_a_learning_rate_group_of_one_s_own_is_called_by_its_methods(stranger, t
 )
 def test_the_gist_of_an_error(error: Exception, line: str):
     assert first_line(error) == line
+
+
+def test_planning_loads_nothing_heavy(root: Path):
+    """Every job of a cluster plans again; kinds of artefacts are part of that, and what they compute with is not."""
+    heavy = ["torch", "pandas", "pyarrow", "scipy", "matplotlib", "jinja2"]
+    code = "import sys; from peft_lib.study.expand import plan_file; plan_file('config/paper.yaml')"
+    code += f"; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -113,6 +113,19 @@ def test_a_study_on_slurm_has_the_numbers_of_a_local_one(cluster: Path, tmp_path
     assert len(finished_jobs(cluster, there)) == submitted
 
 
+def test_a_part_reaches_the_nodes_and_every_job_finds_the_plan(cluster: Path, tmp_path: Path) -> None:
+    """`only`, nested as it is, goes through the command lines of jobs; one plan of the call, one of the recorded study."""
+    folder = repository(tmp_path / "part")
+    command = ["snakemake", "--cores", "all", "--profile", "slurm"]
+    part = ["--config", "only={artefact: table2, method: [lora], seed: [0]}"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SLURM_CONF": f"{cluster}/slurm.conf"}
+    done = subprocess.run([*command, *part], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [p.parts[-3] for p in folder.glob("results/runs/**/result.parquet")] == ["lora"]
+    assert len(list((folder / ".snakemake/plans").glob("*.plan"))) == 2
+
+
 def test_values_of_the_site_reach_the_jobs(cluster: Path, tmp_path: Path) -> None:
     folder = repository(tmp_path / "site")
     # `all` is also a function of Python's, for which Snakemake would take it

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 from peft_lib.data.tables import read_mapped
+from peft_lib.study.expand import plan_file
 from tests.workflow.repository import copy_repository, planned, planned_methods, snakemake, snakemake_process
 from workflow_scripts.errors import run
 from workflow_scripts.record_study import dumps
@@ -57,7 +60,7 @@ def study_with(folder: Path, name: str, top: dict[str, object] | None = None, **
     return path.name
 
 
-SHOWN = {"study": 1, "tables": 1, "report": 1}
+SHOWN = {"study": 1, "artefact": 2, "report": 1}
 """What shows a study anew, without training anything."""
 
 
@@ -80,9 +83,99 @@ def test_a_second_call_does_nothing(done: Path) -> None:
 def test_an_addition_runs_exactly_the_new_runs(done: Path, change: dict) -> None:
     study = study_with(done, "more", **change)
     jobs = planned(done, study=study)
-    assert jobs == {"train": 3, "study": 1, "tables": 1, "report": 1}
+    assert jobs == {"train": 3, **SHOWN}
     new = ["c3la", "fft", "lora"] if "seeds" in change else ["cla", "cola", "paca"]
     assert planned_methods(done, study=study) == new
+
+
+def test_a_part_is_asked_for_and_nothing_else(done: Path) -> None:
+    """By seed, method and artefact; the study that is recorded, and so the tables' jobs, know nothing of it."""
+    study = study_with(done, "parts", {"id": "parts"}, seeds=[0, 1], methods=["fft", "lora", "c3la", "cla"])
+    part = "only={artefact: table2, seed: [1], method: [lora, cla]}"
+    assert planned_methods(done, "--config", part, study=study) == ["cla", "lora"]
+    assert planned_methods(done, "--config", "only={seed: 0}", "--", "runs", study=study) == ["cla"]
+    assert planned(done, "--config", "only={seed: 0, method: fft}", "--", "runs", study=study) == {}
+    snakemake(done, "--until", "study", "--config", part, study=study)
+    recorded = json.loads((done / "results/tables/parts/study.json").read_text())
+    assert recorded == yaml.safe_load((done / study).read_text())
+
+
+@pytest.fixture
+def without_new_runs(done: Path):
+    """Runs that a test trains leave with it: others look at those of the tiny study."""
+    before = set((done / "results/runs").glob("*/*/*/*"))
+    yield
+    for folder in set((done / "results/runs").glob("*/*/*/*")) - before:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("without_new_runs")
+def test_a_table_shows_results_that_came_outside_of_the_part(done: Path) -> None:
+    """A part's table says 'not run' of a run that is not asked for, until there is a result: of another call, or another study."""
+    study = study_with(done, "outside", {"id": "outside"}, methods=["lora", "cla", "fft"], seeds=[3])
+    part = ("--config", "only={method: lora}")
+    snakemake(done, *part, study=study)
+    assert planned(done, *part, study=study) == {}
+    snakemake(done, "--config", "only={method: cla}", "--", "runs", study=study)
+    assert planned(done, *part, study=study) == {"artefact": 2, "report": 1}
+    snakemake(done, *part, study=study)
+    cells = json.loads((done / "reports/outside/tables/table2.json").read_text())["cells"]
+    assert {c["column"]: c["status"] for c in cells if c.get("method")} == {"lora": "ok", "cla": "ok", "fft": "missing"}
+    assert planned(done, *part, study=study) == {}
+
+
+BREAKS = """
+from peft_lib.methods.method import Method, Tensors
+
+def start(link, options):
+    raise RuntimeError("this method cannot start")
+
+METHOD = Method(
+    id="breaks", name="Breaks", formula="none", source="a test", family="present", trains=("l",), start=start,
+    weight=lambda w, t, s: w, size=lambda shapes, rank: 0, ranked=False, scaled=False, lr_group="breaks",
+    default_lr=1e-2, api=1,
+)
+"""
+
+
+def test_a_failed_run_keeps_only_its_own_artefacts_from_being_made(done: Path) -> None:
+    (done / "breaks.py").write_text(BREAKS)
+    tiny = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    broken = {"tasks": tiny["grids"]["main"]["tasks"], "methods": ["breaks", "lora"], "seeds": [0]}
+    shown = {"id": "broken", "kind": "methods", "grid": "broken", "title": "Broken"}
+    changes = {
+        "id": "failing", "plugins": ["breaks.py"], "grids": {**tiny["grids"], "broken": broken},
+        "artefacts": [*tiny["artefacts"], shown],
+    }  # fmt: skip
+    study = study_with(done, "failing", changes)
+    process = snakemake_process(done, "--configfile", study, "--keep-going")
+    tables = done / "results/tables/failing"
+    assert process.returncode == 1 and "this method cannot start" in process.stdout + process.stderr + logs(done)
+    assert {p.stem for p in tables.glob("*.parquet")} == {"table2", "gap"}
+    assert not (done / "reports/failing").exists() and "snakemake render" in process.stdout + process.stderr
+    snakemake(done, "--", "render", study=study)
+    page = (done / "reports/failing/index.html").read_text()
+    assert "Broken" in page and "the run has no result yet" in page
+    cells = json.loads((done / "reports/failing/tables/broken.json").read_text())["cells"]
+    assert {c["column"]: c["status"] for c in cells} == {"breaks": "missing", "lora": "ok", "baseline": "ok"}
+    # what is rendered early is not taken for the report: the next call tries again
+    assert planned(done, study=study) == {"train": 1, "artefact": 1, "report": 1}
+    assert planned_methods(done, study=study) == ["breaks"]
+
+
+def logs(folder: Path) -> str:
+    return "".join(path.read_text() for path in (folder / "results/runs").rglob("breaks/*/log.txt"))
+
+
+def test_a_run_whose_folder_was_deleted_is_trained_anew(done: Path, tmp_path: Path) -> None:
+    """As docs/results.md says, though its tables are still there."""
+    cells = json.loads((done / "reports/tiny/tables/table2.json").read_text())["cells"]
+    [run_id] = next(cell["run_ids"] for cell in cells if cell["column"] == "lora")
+    [folder] = (done / "results/runs").glob(f"*/*/lora/{run_id}")
+    folder.rename(tmp_path / "away")
+    assert planned(done) == {"train": 1, "artefact": 2, "report": 1} and planned_methods(done) == ["lora"]
+    (tmp_path / "away").rename(folder)
+    assert planned(done) == {}
 
 
 def test_a_new_rank_leaves_full_fine_tuning_alone(done: Path) -> None:
@@ -143,13 +236,14 @@ def test_threads_are_part_of_the_numbers(done: Path) -> None:
         ("peft_lib/methods/c3la.py", 'html="c<sup>3</sup>LA"', 'html="C<sup>3</sup>LA"', []),
         ("tests/workflow/models.yaml", "name: ViT (test)", "name: ViT", []),
         ("peft_lib/study/quantities.py", '"accuracy", "test_metric", "%"', '"accuracy", "test_metric", "percent"', []),
+        ("peft_lib/study/choices.py", "Chosen by us", "Chosen", []),
         ("tests/workflow/models.yaml", "rows: [64, 96]", "rows: [32, 64]", ["c3la", "lora"]),
     ],
 )
 def test_what_is_shown_and_what_is_computed(done: Path, restore, name: str, old: str, new: str, rerun: list) -> None:
     edit(restore(name), old, new)
     jobs = planned(done)
-    assert jobs.pop("tables") == jobs.pop("report") == 1 and jobs == ({"train": len(rerun)} if rerun else {})
+    assert jobs.pop("artefact") == 2 and jobs.pop("report") == 1 and jobs == ({"train": len(rerun)} if rerun else {})
     assert planned_methods(done) == rerun
 
 
@@ -230,9 +324,18 @@ def test_refusals_are_the_message_alone(done: Path) -> None:
 
 
 def test_warnings_are_printed_once(done: Path) -> None:
+    """Also by a call that finds its plan in the cache, and by one that finds a damaged file there."""
     study = study_with(done, "warned", set={"lr": 3})
+    before = set((done / ".snakemake/plans").iterdir())
+    for _ in range(2):
+        ran = snakemake_process(done, "-n", "--configfile", study)
+        assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
+    [kept] = set((done / ".snakemake/plans").iterdir()) - before
+    kept.write_bytes(kept.read_bytes()[:-1])
     ran = snakemake_process(done, "-n", "--configfile", study)
-    assert ran.returncode == 0 and ran.stderr.count("warning: grids.main.set.lr (warned.yaml:") == 1, ran.stderr
+    assert ran.stderr.count("warning: grids.main.set.lr") == ran.stderr.count("is damaged and not used") == 1, (
+        ran.stderr
+    )
 
 
 def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
@@ -246,6 +349,17 @@ def test_a_study_without_id_is_not_mixed_with_the_default(done: Path) -> None:
 def test_a_study_without_artefacts_trains_what_its_grids_say(done: Path) -> None:
     study = study_with(done, "bare", {"id": "bare", "artefacts": [], "rules": []}, methods=["lora", "cla"])
     assert planned(done, study=study) == {"train": 1} and planned_methods(done, study=study) == ["cla"]
+
+
+def test_runs_that_no_artefact_shows_are_trained_too(done: Path) -> None:
+    """As the warning about such a grid says; the page, which has details of every run, waits for them."""
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    study["grids"]["more"] = {**study["grids"]["main"], "methods": ["paca"]}
+    (done / "unshown.yaml").write_text(yaml.safe_dump(study))
+    assert planned_methods(done, study="unshown.yaml") == ["paca"]
+    assert planned_methods(done, "--config", "only={grid: main}", study="unshown.yaml") == []
+    waiting = snakemake(done, "-n", "--", "report", study="unshown.yaml")
+    assert re.findall(r"^Job [0-9]+: ([a-z0-9_]+) on ", waiting, re.MULTILINE) == ["paca"]
 
 
 TITLE = "Emoji \U0001f389, {x}, {{y}} and 'quotes'"
@@ -262,6 +376,19 @@ def test_any_text_reaches_the_record_of_the_study(done: Path) -> None:
     assert json.loads(recorded) == yaml.safe_load(recorded) == meant and isinstance(
         meant["grids"]["main"]["set"]["min_lr"], float
     )
+
+
+def test_the_order_of_a_study_reaches_its_record(done: Path) -> None:
+    """A run that grids share has the sources of the first grid that names it, and tables the order of the study."""
+    study = yaml.safe_load((done / "tests/workflow/tiny.yaml").read_text())
+    main = study["grids"]["main"]
+    study |= {"id": "ordered", "grids": {"main": main, "extra": {**main, "set": {"rank": 4}}, "also": main}}
+    (done / "ordered.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    snakemake(done, "--until", "study", study="ordered.yaml")
+    recorded = plan_file(done / "results/tables/ordered/study.json", done)
+    meant = plan_file(done / "ordered.yaml", done)
+    assert list(recorded.points) == list(meant.points) == ["main", "extra", "also"]
+    assert recorded.provenance == meant.provenance and list(recorded.data) == list(study)
 
 
 def test_a_recorded_study_is_json_and_yaml() -> None:
