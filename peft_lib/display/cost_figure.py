@@ -122,15 +122,19 @@ def _baseline(cells: list[Cell], task: Task, plan: Plan) -> list[tuple[str, floa
 
 
 def _floor_lines(axes: Axes, floors: list[tuple[str, float]]) -> None:
-    """Floors as lines where they are in the picture, else as a sentence at its foot."""
+    """Floors as lines where they are in the picture, else as a sentence at its foot or head."""
     low, high = axes.get_ylim()
-    below = [f"{name} {value:.1f}" for name, value in floors if value < low]
     for name, value in floors:
         if low <= value <= high:
             axes.axhline(value, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.9)
             axes.annotate(
                 f"{name} {value:.1f}", (0.01, value), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom"
             )
-    if below:
-        text = f"below this panel: {', '.join(below)}"
-        axes.annotate(text, (0.01, 0.015), xycoords="axes fraction", fontsize=6.5, color=style.MUTED)
+    outside = {
+        "below": ([f for f in floors if f[1] < low], 0.015),
+        "above": ([f for f in floors if f[1] > high], 0.955),
+    }
+    for where, (away, height) in outside.items():
+        if away:
+            text = f"{where} this panel: {', '.join(f'{name} {value:.1f}' for name, value in away)}"
+            axes.annotate(text, (0.01, height), xycoords="axes fraction", fontsize=6.5, color=style.MUTED)

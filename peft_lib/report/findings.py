@@ -1,6 +1,6 @@
 """Key findings in sentences, computed from cells. Careful words: overlap is no test, few seeds say little."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peft_lib.artefacts.cost import Cost
 from peft_lib.artefacts.heatmap import Heatmap
@@ -164,7 +164,9 @@ def _floor(good: list[Cell], cells: list[Cell], constant: str) -> str | None:
     if floor:
         above = sum(goodness(c) > goodness(floor) for c in good)
         share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
-        parts.append(f"{share} methods beat the {constant} ({_value(floor)})")
+        sure = [_clear_of(c, floor) for c in good if c.low is not None]
+        whole = f", {sum(sure)} of them with their whole interval" if above and sure and sum(sure) < above else ""
+        parts.append(f"{share} methods beat the {constant} ({_value(floor)}){whole}")
     head = next((c for c in good if get_method(c.column).floor), None)
     others = [c for c in good if c is not head]
     if head and others:
@@ -172,6 +174,12 @@ def _floor(good: list[Cell], cells: list[Cell], constant: str) -> str | None:
         parts.append(f"{above} of {len(others)} beat training the head alone ({_value(head)})")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else None
+
+
+def _clear_of(cell: Cell, floor: Cell) -> bool:
+    """Whether all of a cell's interval is better than the floor."""
+    end = cell.high if cell.direction == "lower" else cell.low
+    return end is not None and goodness(replace(cell, value=end)) > goodness(floor)
 
 
 def _edges(title: str, cells: list[Cell], task: Task) -> str | None:

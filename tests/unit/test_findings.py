@@ -26,7 +26,7 @@ def plan_of(task: str) -> Plan:
     )  # fmt: skip
 
 
-def said(task: str, values: dict[str, tuple[float, float, float]]) -> tuple[str, str]:
+def said(task: str, values: dict[str, tuple[float, float, float]], floor: float | None = None) -> tuple[str, str]:
     """Headline and sentences for methods with a mean and an interval; costs are 3, 2, 1 CPU-s in their order."""
     plan = plan_of(task)
     model, dataset = task.split("/")
@@ -42,6 +42,8 @@ def said(task: str, values: dict[str, tuple[float, float, float]]) -> tuple[str,
             cell, artefact="cost", panel="cost", value=3.0 - place, direction="lower", unit="CPU-s", digits=1
         )
         paid.append(cost)
+    if floor is not None:
+        cells.append(replace(cells[0], column="baseline", method=None, value=floor, low=None, high=None))
     found = findings(plan, {"table": cells, "cost": paid})[0]
     return found.headline, " ".join(found.sentences)
 
@@ -67,6 +69,17 @@ def test_no_overlap_settles_the_order() -> None:
     _, text = said("stories260k/e2e", {"lora": (3.0, 2.9, 3.1), "cla": (4.0, 3.9, 4.1)})
     assert "No other method's interval overlaps with the leader's." in text
     assert "not settled" not in text
+
+
+def test_a_mean_above_the_constant_answer_is_not_an_interval_above_it() -> None:
+    values = {"lora": (80.0, 70.0, 90.0), "asym_lora": (72.0, 60.0, 80.0), "cla": (60.0, 50.0, 69.0)}
+    assert (
+        "2 of 3 methods beat the majority class (69.00\u00a0%), 1 of them with their whole interval."
+        in said("minilm_l1/mrpc", values, 69.0)[1]
+    )
+    assert "All 3 methods beat the majority class (40.00\u00a0%)." in said("minilm_l1/mrpc", values, 40.0)[1]
+    lower = {"lora": (3.0, 2.9, 3.1), "cla": (3.4, 3.2, 3.6)}
+    assert "All 2 methods beat" in (text := said("stories260k/e2e", lower, 3.5)[1]) and "1 of them with" in text
 
 
 @pytest.mark.parametrize(
