@@ -12,22 +12,6 @@ AGGREGATION = tree_hash(
 )
 
 
-def others_of(wildcards):
-    """Which results there are of an artefact's runs that are not asked for: no inputs, as nothing is to make them, and shown."""
-    runs = ARTEFACTS[wildcards.artefact].run_ids(PLAN)
-    others = (result_seen(run_id) for run_id in runs if run_id not in PLAN.asked)
-    return hashlib.sha256("".join(others).encode()).hexdigest()[:16]
-
-
-@cache
-def result_seen(run_id):
-    try:
-        found = os.stat(f"results/runs/{PLAN.runs[run_id].folder}/result.parquet")
-    except FileNotFoundError:
-        return ""
-    return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"
-
-
 rule study:
     output:
         f"results/tables/{STUDY}/study.json",
