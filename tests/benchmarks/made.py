@@ -61,6 +61,7 @@ def finish(plan: Plan, folder: Path) -> None:
         _write(folder / f"results/tables/{plan.study.id}/{artefact.id}.parquet", "made up")
     for name in ("index.html", "appendix.tex"):
         _write(folder / f"reports/{plan.study.id}/{name}", "made up")
+    _write(folder / f"results/tables/{plan.study.id}/report.done", "")
 
 
 def _write(path: Path, text: str) -> None:

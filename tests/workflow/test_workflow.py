@@ -56,7 +56,7 @@ def study_with(folder: Path, name: str, top: dict[str, object] | None = None, **
     study = {**yaml.safe_load((folder / "tests/workflow/tiny.yaml").read_text()), **(top or {})}
     study["grids"]["main"].update(main)
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(study, allow_unicode=True))
+    path.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False))  # their order is that of tables
     return path.name
 
 
