@@ -43,20 +43,22 @@ if workflow.is_main_process:
 
 STUDY = PLAN.study.id
 RUNS = PLAN.by_folder
+
+
+def result_of(run_id):
+    return f"results/runs/{PLAN.runs[run_id].folder}/result.parquet"
+
+
 # what is asked for: all runs, or the study's part (`only`)
-ASKED = {run_id: spec for run_id, spec in PLAN.runs.items() if run_id in PLAN.asked}
-RESULTS = [f"results/runs/{spec.folder}/result.parquet" for spec in ASKED.values()]
+ASKED = [run_id for run_id in PLAN.runs if run_id in PLAN.asked]
+RESULTS = [result_of(run_id) for run_id in ASKED]
 # made with the report, and removed by `render`: what that renders early is not taken for the report of all runs
 WHOLE = f"results/tables/{STUDY}/report.done"
 REPORT = [f"reports/{STUDY}/index.html", WHOLE] if PLAN.study.artefacts else []
-# runs that no artefact waits for
 ARTEFACTS = {artefact.id: artefact for artefact in PLAN.study.artefacts}
+# runs that no artefact waits for
 SHOWN = {run_id for a in ARTEFACTS.values() for run_id in a.run_ids(PLAN)}
-UNSHOWN = [
-    f"results/runs/{spec.folder}/result.parquet"
-    for run_id, spec in ASKED.items()
-    if run_id not in SHOWN
-]
+UNSHOWN = [result_of(run_id) for run_id in ASKED if run_id not in SHOWN]
 MODELS = sorted({spec.model.id for spec in RUNS.values()})
 PRETRAINED = [m for m in MODELS if PLAN.models[m].pretrain]
 FETCHED = [m for m in MODELS if not PLAN.models[m].pretrain]
@@ -215,9 +217,9 @@ def data_of(wildcards):
 def results_of(wildcards):
     """The results of the runs that an artefact shows, of those that are asked for: others are shown as they are."""
     return [
-        f"results/runs/{ASKED[run_id].folder}/result.parquet"
+        result_of(run_id)
         for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
-        if run_id in ASKED
+        if run_id in PLAN.asked
     ]
 
 
@@ -231,7 +233,7 @@ def others_of(wildcards):
 @cache
 def result_seen(run_id):
     try:
-        found = os.stat(f"results/runs/{PLAN.runs[run_id].folder}/result.parquet")
+        found = os.stat(result_of(run_id))
     except FileNotFoundError:
         return ""
     return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"

@@ -21,11 +21,7 @@ rule study:
         environment
     params:
         # a function: in a text of its own, Snakemake would take {x} for a wildcard; ASCII, whatever the locale
-        # without `assets` and `only`: where files come from, and which part is asked for now, change no table; in the order of
-        # the study, which tables have, and by which the first grid that names a run says where its settings come from
-        study=lambda w: json.dumps(
-            {k: v for k, v in PLAN.data.items() if k not in ("assets", "only")}
-        ),
+        study=lambda w: json.dumps(PLAN.recorded),
     message:
         "Recording the study {STUDY}"
     shell:

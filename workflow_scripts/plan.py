@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from peft_lib.results.outlook import outlook
-from peft_lib.study.cost import PROCESSORS
 from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError
 from workflow_scripts.errors import run
-from workflow_scripts.studies import add_arguments, on_cuda, plan_of, planned
+from workflow_scripts.studies import add_arguments, plan_of, planned, processor_of
 from workflow_scripts.texts import size, table
 
 
@@ -27,14 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     add_arguments(parser)
     parser.add_argument("--resources", default="resources", type=Path)
     parser.add_argument("--against", type=Path, metavar="FILE", help="another study, to compare runs with")
-    kinds = [name for name in PROCESSORS if name != "cpu"]
-    parser.add_argument("--gpu", choices=kinds, default=kinds[0], help="kind of GPU that formulas assume (%(default)s)")
     parser.add_argument("--json", action="store_true", help="everything as JSON, for programs")
     options = parser.parse_args(arguments)
     plan = planned(options)
     other, against = compared(options.against, options.results / "tables" / plan.study.id / "study.json", options.root)
-    cuda = on_cuda(plan, options.device)
-    seen = outlook(plan, options.results, options.resources, PROCESSORS[options.gpu if cuda else "cpu"], cuda, against)
+    seen = outlook(plan, options.results, options.resources, *processor_of(plan, options), against)
     if options.json:
         json.dump(seen | {"compared_with": str(other) if other else None}, sys.stdout, indent=1)
         print()

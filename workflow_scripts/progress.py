@@ -15,9 +15,8 @@ from datetime import datetime
 from peft_lib.results.index import ResultIndex
 from peft_lib.results.outlook import hours_of
 from peft_lib.results.progress import Progress, progress
-from peft_lib.study.cost import PROCESSORS
 from workflow_scripts.errors import run
-from workflow_scripts.studies import add_arguments, on_cuda, planned
+from workflow_scripts.studies import add_arguments, planned, processor_of
 from workflow_scripts.texts import span
 
 SHOWN = 12
@@ -30,14 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="look again every so often, until all has ended")
-    kinds = [name for name in PROCESSORS if name != "cpu"]
-    parser.add_argument("--gpu", choices=kinds, default=kinds[0], help="kind of GPU that formulas assume (%(default)s)")
     options = parser.parse_args(arguments)
     if options.watch is not None and options.watch <= 0:
         parser.error(f"--watch {options.watch}: give a number of seconds above 0")
     plan = planned(options)
-    cuda = on_cuda(plan, options.device)
-    processor = PROCESSORS[options.gpu if cuda else "cpu"]
+    processor, cuda = processor_of(plan, options)
     index = ResultIndex(options.results)
     looks, hours = 0, {}
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from peft_lib.study.cost import PROCESSORS, Processor
 from peft_lib.study.documents import read_yaml
 from peft_lib.study.plan import Plan
 from peft_lib.study.plan_cache import Found, plan_config, plan_file
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default=".", type=Path, help="folder that the study's paths start at")
     parser.add_argument("--results", default="results", type=Path)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], help="in place of the study's own")
+    kinds = [name for name in PROCESSORS if name != "cpu"]
+    parser.add_argument("--gpu", choices=kinds, default=kinds[0], help="kind of GPU that formulas assume (%(default)s)")
 
 
 def plan_of(path: Path | str, root: Path | str = ".") -> Plan:
@@ -64,9 +67,10 @@ def merged(options: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
-def on_cuda(plan: Plan, device: str | None) -> bool:
-    """Whether runs compute on GPUs; `auto` looks at this machine."""
+def processor_of(plan: Plan, options: argparse.Namespace) -> tuple[Processor, bool]:
+    """What formulas assume that runs compute on, and whether it is a GPU; `auto` looks at this machine."""
     from workflow_scripts.devices import visible_devices
 
-    wanted = device or plan.study.device
-    return wanted == "cuda" or (wanted == "auto" and bool(visible_devices()))
+    wanted = options.device or plan.study.device
+    cuda = wanted == "cuda" or (wanted == "auto" and bool(visible_devices()))
+    return PROCESSORS[options.gpu if cuda else "cpu"], cuda

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from peft_lib.artefacts.kind import Artefact
-from peft_lib.artefacts.published_files import DESCRIPTION, check_published
+from peft_lib.artefacts.published_files import DESCRIPTION
 from peft_lib.display.entries import LONG, SHORT, entry, fixed
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import published_remarks
@@ -23,13 +23,10 @@ from peft_lib.results.context import Context
 from peft_lib.results.readings import Reading, ReadingError, Readings, at_printed_digits, method_of
 from peft_lib.study.catalogs import DatasetEntry
 from peft_lib.study.counts import Counts
-from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Location
 from peft_lib.study.types import Name
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
-    from peft_lib.study.schema import Study
 
 QUANTITIES = {"trainable_parameters": ("", 0), "trainable_pct": ("%", 3)}
 """Quantity -> unit and decimals."""
@@ -45,9 +42,7 @@ class PrintedCounts(Artefact):
 
     not_null: ClassVar[tuple[str, ...]] = ("published",)
     reads_catalogs = True
-
-    def check(self, where: Location, study: "Study", parser: Parser) -> None:
-        check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"quantity"}))
+    published_by = frozenset({"quantity"})
 
     def build(self, context: Context) -> list[Cell]:
         """One cell per printed count, one per printed ratio of counts, in the order of the file.

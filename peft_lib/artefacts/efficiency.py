@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import Highlight, NormaliseTo, OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import marks_remarks, published_remarks, spread_remarks
 from peft_lib.display.tables import by_method
@@ -37,12 +37,12 @@ class Efficiency(OfGrids):
     highlight: Highlight = 3
     published: Published = None
 
+    published_by = frozenset({"quantity"})
     switches = True
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
         self.check_reference_method(self.normalise_to, where, study, parser)
-        check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"quantity"}))
 
     def build(self, context: Context) -> list[Cell]:
         """The paper's printed ratios are compared with ours: another machine's seconds compare in no other way."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from peft_lib.artefacts.kind import Highlight, Metric, OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.entries import entry
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import published_remarks, spread_remarks
@@ -43,19 +43,12 @@ class Heatmap(OfGrids):
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
-        check_published(self.published, self.kind, (*where, "published"), parser)
-        for name, grid in self.known_grids(study):
-            for key in ("rows", "columns"):
-                value = getattr(self, key)
-                if value not in grid.vary and not parser.is_broken(("grids", name, "vary")):
-                    place = (*where, key) if key in self.model_fields_set else where
-                    rule = f"a heat map's {key} are a setting that its grid varies; grid {name} varies "
-                    rule += ", ".join(grid.vary) or "nothing"
-                    remedy = f"use {key}: " + (" or ".join(grid.vary) or "a setting, and vary it in the grid")
-                    parser.problem(place, value, rule, remedy)
-            if self.rows == self.columns:
-                rule = "rows and columns of a heat map are two settings"
-                parser.problem((*where, "columns"), self.columns, rule, "name another setting")
+        for option in ("rows", "columns"):
+            rule = f"a heat map's {option} are a setting that its grid varies"
+            self.check_varied(option, rule, f"use {option}", where, study, parser)
+        if self.rows == self.columns and any(self.known_grids(study)):
+            rule = "rows and columns of a heat map are two settings"
+            parser.problem((*where, "columns"), self.columns, rule, "name another setting")
 
     def build(self, context: Context) -> list[Cell]:
         """Settings that the grid varies beyond the two axes become part of the panel's name.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.remarks import published_remarks
 from peft_lib.display.tables import setting_name, task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
@@ -12,13 +12,10 @@ from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
 from peft_lib.study.labels import setting_text
-from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Location
 from peft_lib.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
-    from peft_lib.study.schema import Study
 
 SETTINGS = (
     "lr", "head_lr_mult", "schedule", "warmup_ratio", "warmup_lr", "min_lr", "optimizer", "weight_decay", "clip_norm",
@@ -37,11 +34,8 @@ class Hyperparameters(OfGrids):
     kind: Literal["hyperparameters"]
     published: Published = None
 
+    published_by = frozenset({"setting"})
     layout = "settings"
-
-    def check(self, where: Location, study: "Study", parser: Parser) -> None:
-        super().check(where, study, parser)
-        check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"setting"}))
 
     def run_ids(self, plan: "Plan") -> tuple[str, ...]:
         """None: settings are in the plan, before any run."""

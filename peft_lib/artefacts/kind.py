@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from peft_lib.artefacts.published_files import check_published
 from peft_lib.display.remarks import spread_remarks
 from peft_lib.display.view import Footnotes, Picture, Table
-from peft_lib.names import near_names
+from peft_lib.names import nearest
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.types import Caption, Frozen, Id, Name, Names, Text
-from peft_lib.study.wording import Refused, Words
+from peft_lib.study.wording import Words, known
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 
 def check_quantity(name: str) -> str:
     """Raises Refused for a name that quantities.py does not have."""
-    if name not in QUANTITIES:
-        near = near_names(name, QUANTITIES)
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(QUANTITIES)}"
-        raise Refused("no quantity of that name can be shown", remedy)
-    return name
+    return known(name, QUANTITIES, "no quantity of that name can be shown")
 
 
 Quantity = Annotated[str, AfterValidator(check_quantity), Words(f"one of {', '.join(QUANTITIES)}")]
@@ -63,6 +60,9 @@ class Artefact(Frozen):
     reads_catalogs: ClassVar[bool] = False
     """Whether its cells depend on catalog entries that no run of the study names."""
 
+    published_by: ClassVar[frozenset[str]] = frozenset()
+    """Which of the columns `setting` and `quantity` a file has that its option `published` may name, if it has that option."""
+
     def grids(self) -> tuple[str, ...]:
         """Names of the grids whose runs it shows."""
         return ()
@@ -77,6 +77,7 @@ class Artefact(Frozen):
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         """Notes what is wrong with its options. `where`: its place in the study."""
+        check_published(getattr(self, "published", None), self.kind, (*where, "published"), parser, self.published_by)
 
     def build(self, context: Context) -> list[Cell]:
         """Its cells, from the plan and the runs' rows."""
@@ -135,19 +136,30 @@ class OfGrids(Artefact):
             grid = study.grids.get(name)
             if grid is None:
                 if study.grids and not misnamed:
-                    near = near_names(name, study.grids)
-                    remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(study.grids)}"
-                    parser.problem(place, name, "no grid of that name", remedy)
+                    parser.problem(place, name, "no grid of that name", nearest(name, list(study.grids)))
                 continue
             if twice := [task for task in grid.tasks if task in shown]:
                 other = shown[twice[0]]
                 rule = f"grids of one artefact have different tasks; {other} has {twice[0]} too"
                 parser.problem(place, name, rule, "name the grid once" if other == name else "make two artefacts")
             shown.update(dict.fromkeys(grid.tasks, name))
+        super().check(where, study, parser)
 
     def known_grids(self, study: "Study") -> Iterator[tuple[str, "Grid"]]:
         """Its grids that the study has."""
         yield from ((name, study.grids[name]) for name in self.grid if name in study.grids)
+
+    def check_varied(
+        self, option: str, rule: str, remedy: str, where: Location, study: "Study", parser: Parser
+    ) -> None:
+        """The setting that an option names is varied by every grid. `rule`, `remedy`: how the sentences begin."""
+        setting = getattr(self, option)
+        for name, grid in self.known_grids(study):
+            if setting not in grid.vary and not parser.is_broken(("grids", name, "vary")):
+                place = (*where, option) if option in self.model_fields_set else where
+                varies = ", ".join(grid.vary) or "nothing"
+                use = " or ".join(grid.vary) or "a setting, and vary it in the grid"
+                parser.problem(place, setting, f"{rule}; grid {name} varies {varies}", f"{remedy}: {use}")
 
     def check_reference_method(
         self, method: str | None, where: Location, study: "Study", parser: Parser, option: str = "normalise_to"

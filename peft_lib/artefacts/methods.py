@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from peft_lib.artefacts.kind import Highlight, Metric, NormaliseTo, OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.entries import change_text
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import marks_remarks, published_remarks, ratio_remarks, spread_remarks
@@ -48,7 +48,6 @@ class Methods(OfGrids):
         if self.normalise_to is not None and self.ratio_to is not None:
             rule = "values are divided (normalise_to), or their ratio stands below them (ratio_to)"
             parser.problem((*where, "ratio_to"), self.ratio_to, rule, "remove one of the two lines")
-        check_published(self.published, self.kind, (*where, "published"), parser)
 
     def build(self, context: Context) -> list[Cell]:
         """One cell per task and method, and one for the constant answer where the test metric itself is shown."""

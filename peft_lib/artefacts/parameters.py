@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from peft_lib.artefacts.kind import OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.remarks import published_remarks
 from peft_lib.display.tables import by_method
 from peft_lib.display.view import Footnotes, Table
@@ -13,12 +13,9 @@ from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.results.parameter_counts import checked, counts
 from peft_lib.results.readings import at_printed_digits
-from peft_lib.study.parsing import Parser
-from peft_lib.study.problems import Location
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
-    from peft_lib.study.schema import Study
 
 
 class Parameters(OfGrids):
@@ -27,9 +24,7 @@ class Parameters(OfGrids):
     kind: Literal["parameters"]
     published: Published = None
 
-    def check(self, where: Location, study: "Study", parser: Parser) -> None:
-        super().check(where, study, parser)
-        check_published(self.published, self.kind, (*where, "published"), parser, frozenset({"quantity"}))
+    published_by = frozenset({"quantity"})
 
     def build(self, context: Context) -> list[Cell]:
         """Panels `trainable_parameters` and `trainable_pct`."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from peft_lib.artefacts.kind import Artefact
 from peft_lib.display.entries import fixed
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
-from peft_lib.names import near_names
+from peft_lib.names import nearest
 from peft_lib.results.agreement import COUNTED, PUBLISHED_SEEDS, STATUSES, WORDS, Judged, judge, kendall
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
@@ -61,9 +61,7 @@ class Reproduction(Artefact):
         for index, name in enumerate(self.of):
             place = (*where, "of", index) if len(self.of) > 1 else (*where, "of")
             if name not in known:
-                near = near_names(name, known)
-                remedy = f"did you mean {' or '.join(near)}?" if near else f"use of {', '.join(known)}"
-                parser.problem(place, name, "no artefact of that id", remedy)
+                parser.problem(place, name, "no artefact of that id", nearest(name, list(known)))
             elif not compares(known[name]):
                 rule = "no run of it is compared with a published value"
                 parser.problem(place, name, rule, "leave it out, or give that artefact published: <file>")

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from peft_lib.artefacts.heatmap import ends
 from peft_lib.artefacts.kind import Highlight, Metric, OfGrids
-from peft_lib.artefacts.published_files import Published, check_published
+from peft_lib.artefacts.published_files import Published
 from peft_lib.display.entries import entry
 from peft_lib.display.remarks import published_remarks, single_seed, spread_remarks
-from peft_lib.display.tables import axis, setting_name, task_name
+from peft_lib.display.tables import axis, panel_name, setting_name
 from peft_lib.display.view import EMPTY, Footnotes, Label, Picture, Row, Table
 from peft_lib.results import marks
 from peft_lib.results.cells import Cell
@@ -42,14 +42,8 @@ class Sweep(OfGrids):
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
-        check_published(self.published, self.kind, (*where, "published"), parser)
-        for name, grid in self.known_grids(study):
-            if self.along not in grid.vary and not parser.is_broken(("grids", name, "vary")):
-                place = (*where, "along") if "along" in self.model_fields_set else where
-                rule = f"a sweep goes along a setting that its grid varies; grid {name} varies "
-                rule += ", ".join(grid.vary) or "nothing"
-                remedy = "use along: " + (" or ".join(grid.vary) or "a setting, and vary it in the grid")
-                parser.problem(place, self.along, rule, remedy)
+        rule = "a sweep goes along a setting that its grid varies"
+        self.check_varied("along", rule, "use along", where, study, parser)
 
     def build(self, context: Context) -> list[Cell]:
         """One cell per task, value of the setting and method, in the order of the study.
@@ -104,9 +98,3 @@ class Sweep(OfGrids):
         if any(c.edge for c in cells):
             said.append("edge: it is the smallest or largest one, so the optimum may lie outside.")
         return [*said, *spread_remarks(cells, tables), *published_remarks(cells, self.published)]
-
-
-def panel_name(cell: Cell, plan: "Plan") -> str:
-    """The task of a panel, and what else the grid varies."""
-    rest = ", ".join(part for part in cell.panel.split("/")[2:])
-    return task_name(plan, cell.model, cell.dataset, rest)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from peft_lib.artefacts.sweep import panel_name
 from peft_lib.display import style
 from peft_lib.display.figures import TITLE, axis_label, save, short_name
 from peft_lib.display.markup import plain_name, short
-from peft_lib.display.tables import setting_name
+from peft_lib.display.tables import panel_name, setting_name
 from peft_lib.display.view import Picture
 from peft_lib.results.cells import Cell
 from peft_lib.results.marks import best_of

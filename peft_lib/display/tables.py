@@ -43,6 +43,12 @@ def task_name(plan: "Plan", model: str, dataset: str, row: str = "") -> str:
     return visible(f"{plan.models[model].name}, {plan.datasets[dataset].name}{f' ({row})' if row else ''}")
 
 
+def panel_name(cell: Cell, plan: "Plan") -> str:
+    """The task of a panel, and what else the grid varies."""
+    rest = ", ".join(part for part in cell.panel.split("/")[2:])
+    return task_name(plan, cell.model, cell.dataset, rest)
+
+
 def axis(values: Iterable[str]) -> list[str]:
     """Labels of an axis, numbers in order, else as the study lists them."""
     labels = list(dict.fromkeys(values))

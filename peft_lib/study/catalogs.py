@@ -9,21 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from peft_lib.names import near_names
 from peft_lib.study.how import How
 from peft_lib.study.quantities import DATASET_METRICS
 from peft_lib.study.settings import Settings
 from peft_lib.study.types import SAFE_ID, Frozen, Id, Line, Name, NonNegative, Positive, Scalar, Seed, Text
-from peft_lib.study.wording import Refused, Words
+from peft_lib.study.wording import Words, known
 
 
 def check_metric(name: str) -> str:
     """Raises Refused for a metric that quantities.py does not have."""
-    if name not in DATASET_METRICS:
-        near = near_names(name, DATASET_METRICS)
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(DATASET_METRICS)}"
-        raise Refused("no metric of that name is known", remedy)
-    return name
+    return known(name, DATASET_METRICS, "no metric of that name is known")
 
 
 Size = Annotated[int, Field(ge=1)]

@@ -66,6 +66,13 @@ class Plan:
         return {spec.folder: spec for spec in self.runs.values()}
 
     @property
+    def recorded(self) -> dict[str, Any]:
+        """The study as it is recorded beside its tables: without where files come from and which part is asked for now, as
+        neither changes a table. Its order is that of the study, which tables have, and by which the first grid that names a
+        run says where its settings come from."""
+        return {key: value for key, value in self.data.items() if key not in ("assets", "only")}
+
+    @property
     def prepared(self) -> dict[str, tuple[str, str, int]]:
         """Folder of prepared data -> (data set, model, input size): what the runs read, and what pre-training reads."""
         wanted = {(s.dataset.id, s.model.id, s.input_size) for s in self.runs.values()}

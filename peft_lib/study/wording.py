@@ -24,6 +24,15 @@ class Refused(ValueError):
         self.remedy = remedy
 
 
+def known(name: str, names: Iterable[str], rule: str) -> str:
+    """The name, if it is one of the names. Raises Refused with the rule, and those that may have been meant."""
+    names = list(names)
+    if name not in names:
+        near = near_names(name, names)
+        raise Refused(rule, f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names)}")
+    return name
+
+
 class Words(str):
     """Metadata of a type: what it allows, in words ('a number above 0')."""
 

@@ -55,8 +55,7 @@ def finish(plan: Plan, folder: Path) -> None:
         if not (at / "epochs.parquet").exists():
             write_rows(at / "epochs.parquet", [], EPOCHS)
         write_rows(at / "predictions.parquet", [], PREDICTIONS)
-    data = {k: v for k, v in plan.data.items() if k not in ("assets", "only")}
-    _write(folder / f"results/tables/{plan.study.id}/study.json", json.dumps(data))
+    _write(folder / f"results/tables/{plan.study.id}/study.json", json.dumps(plan.recorded))
     for artefact in plan.study.artefacts:
         _write(folder / f"results/tables/{plan.study.id}/{artefact.id}.parquet", "made up")
     for name in ("index.html", "appendix.tex"):
