@@ -4,6 +4,7 @@
 AGGREGATION = tree_hash(
     "peft_lib/artefacts",
     "peft_lib/results",
+    "peft_lib/statistics",
     "peft_lib/study/quantities.py",
     "peft_lib/study/counts.py",
     "peft_lib/study/choices.py",
