@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE, Published, Value
-from peft_lib.results.statistics import summarise
 from peft_lib.results.statuses import FAILURES
+from peft_lib.statistics.intervals import summarise
 from peft_lib.study.labels import number
 from peft_lib.study.quantities import MEASURE_COLUMNS, Quantity, quantity
 from peft_lib.study.spec import RunSpec
