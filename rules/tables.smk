@@ -4,6 +4,7 @@
 AGGREGATION = tree_hash(
     "peft_lib/artefacts",
     "peft_lib/results",
+    "peft_lib/statistics",
     "peft_lib/study/quantities.py",
     "peft_lib/study/counts.py",
     "peft_lib/study/choices.py",
@@ -32,6 +33,7 @@ rule artefact:
     input:
         study=rules.study.output[0],
         runs=results_of,
+        diagnosed=diagnoses_of,
     output:
         f"results/tables/{STUDY}/{{artefact}}.parquet",
     log:

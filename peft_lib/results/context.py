@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statistics import summarise
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # planning loads the kinds of artefacts, and with them this m
     import pandas as pd
 
     from peft_lib.artefacts.kind import Artefact
+    from peft_lib.results.diagnosed import Diagnosed
     from peft_lib.study.plan import Plan
 
 Task = tuple[str, str, str]
@@ -127,6 +129,21 @@ class Context:
             method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
             **_measured(rows, what), **place,
         )  # fmt: skip
+
+    def diagnosed(self, run_id: str, diagnostic: Diagnostic) -> "Diagnosed":
+        """A diagnostic's numbers of one run, or why there are none."""
+        from peft_lib.results.diagnosed import diagnosed  # loads pyarrow
+
+        key = (run_id, diagnostic.id)
+        if key not in self._diagnosed:
+            names = ("status", "reason", "started", "finished")
+            run = {name: self._column(name)[run_id] for name in names}
+            self._diagnosed[key] = diagnosed(self.plan, run_id, run, diagnostic, self.results)
+        return self._diagnosed[key]
+
+    @cached_property
+    def _diagnosed(self) -> dict[tuple[str, str], "Diagnosed"]:
+        return {}
 
     def printed(self, group: Group, **keys: Any) -> Value | None:
         """The paper's value for a group; settings that the reference file keys by are read from the spec.
