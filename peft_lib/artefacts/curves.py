@@ -11,7 +11,7 @@ from peft_lib.names import first_line
 from peft_lib.results.baseline import baseline
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
-from peft_lib.results.statistics import summarise
+from peft_lib.statistics.intervals import summarise
 from peft_lib.study.quantities import Quantity, quantity
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from peft_lib.display.markup import plain_name
 from peft_lib.display.view import Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import SINGLE
-from peft_lib.results.statistics import FEWEST
+from peft_lib.statistics.intervals import FEWEST
 
 
 def single_seed(cells: list[Cell]) -> bool:

@@ -12,7 +12,7 @@ from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Task
 from peft_lib.results.marks import best_of, goodness
-from peft_lib.results.statistics import FEWEST, half_width, intervals_overlap
+from peft_lib.statistics.intervals import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import Quantity, baseline_name, quantity
 

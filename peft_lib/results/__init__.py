@@ -1,1 +1,1 @@
-"""What was measured: Parquet schemas, aggregation, statistics, published values. Never imports torch."""
+"""What was measured: Parquet schemas, aggregation, published values. Never imports torch."""

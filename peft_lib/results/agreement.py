@@ -85,10 +85,10 @@ def prediction(cell: Cell, dataset_metric: str, published_seeds: int = PUBLISHED
         mean -/+ t_{n-1} sd sqrt(1/n + 1/m)
 
     holds the published mean in 95 of 100 cases (G. J. Hahn and W. Q. Meeker, Statistical Intervals (1991), section 4.8).
-    It is carried into the range of the quantity as the interval of the mean is (results/statistics.py: interval), of which
+    It is carried into the range of the quantity as the interval of the mean is (statistics/intervals.py: interval), of which
     it is sqrt(1 + n/m) times the half width: 1.4 times at 3 and 3 seeds. None where the cell has no interval of its own.
     """
-    from peft_lib.results.statistics import interval
+    from peft_lib.statistics.intervals import interval
 
     if cell.value is None or cell.sd is None or cell.low is None or cell.high is None:
         return None

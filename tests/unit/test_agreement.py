@@ -11,7 +11,7 @@ import pytest
 from peft_lib.artefacts.reproduction import order_of
 from peft_lib.results.agreement import COUNTED, STATUSES, WORDS, judge, kendall, prediction, rounding
 from peft_lib.results.cells import Cell
-from peft_lib.results.statistics import summarise
+from peft_lib.statistics.intervals import summarise
 from peft_lib.study.quantities import QUANTITIES
 
 T2, T4 = 4.302652729911275, 2.7764451051977987

@@ -70,7 +70,7 @@ def interval(
     seed at the bound. Where all seeds are equal it is a point, which says that seeds agree and nothing more.
 
     Assumes that seeds are independent draws, near normal on the scale of g. Coverage at nominal 95 %, by simulation with
-    Beta-distributed accuracies (test_results.py): 95 % at 3 and 5 seeds where the mean is some sd away from the bound; 94
+    Beta-distributed accuracies (test_intervals.py): 95 % at 3 and 5 seeds where the mean is some sd away from the bound; 94
     % (3 seeds) and 92 to 93 % (5 seeds) within one sd of it, where the plain t interval has 85 to 86 % and leaves the
     range in 3 of 4 cases and more; 89 % at worst, with 3 seeds of a mean of 99.7 % on 400 items, where often all seeds
     score the same. Positive, log-normal values: 95 % at a coefficient of variation of 0.3.
