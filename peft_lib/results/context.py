@@ -1,6 +1,6 @@
 """What every builder starts from: the points of grids in groups of seeds, and a group's runs as one cell."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +144,23 @@ class Context:
     @cached_property
     def _diagnosed(self) -> dict[tuple[str, str], "Diagnosed"]:
         return {}
+
+    def diagnosed_cell(
+        self, group: Group, diagnostic: Diagnostic, what: Quantity, read: Callable[["Diagnosed"], float | None], metric: str,
+        **place: Any,
+    ) -> Cell:  # fmt: skip
+        """The group's mean of a number that its runs' diagnostics have: `read` takes it from one of them, None where it has
+        none. `what` says how it is shown (`column`: its name in reasons), `metric` names it."""
+        place = {"panel": "", "row": group.row, "column": group.method, **place}
+        rows = []
+        for run_id in group.run_ids:
+            found = self.diagnosed(run_id, diagnostic)
+            rows.append(Run(found.status, found.reason, self._column("seed")[run_id], read(found)))
+        return Cell(
+            artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
+            method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
+            **_measured(rows, what), **place,
+        )  # fmt: skip
 
     def printed(self, group: Group, **keys: Any) -> Value | None:
         """The paper's value for a group; settings that the reference file keys by are read from the spec.
