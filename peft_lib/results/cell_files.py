@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from peft_lib.files import atomic_path
 from peft_lib.results.cells import DESCRIPTIONS, Cell
 
-CELLS_VERSION = 4
+CELLS_VERSION = 5
 TEXT, COUNT, NUMBER, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TYPES = {
     "digits": COUNT,
@@ -20,7 +20,21 @@ _TYPES = {
     "values": pa.list_(NUMBER),
     "tied": TRUTH,
 } | dict.fromkeys(
-    ("value", "sd", "low", "high", "ratio", "expected", "intended", "published", "difference", "change_vs_best"), NUMBER
+    (
+        "value",
+        "sd",
+        "low",
+        "high",
+        "ratio",
+        "expected",
+        "intended",
+        "published",
+        "difference",
+        "p",
+        "p_adjusted",
+        "change_vs_best",
+    ),
+    NUMBER,
 )
 CELLS = pa.schema(
     [pa.field(f.name, _TYPES.get(f.name, TEXT), metadata={"description": DESCRIPTIONS[f.name]}) for f in fields(Cell)],

@@ -42,6 +42,8 @@ class Cell:
     published_also: str | None = None
     published_note: str | None = None
     difference: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
     status: str = "ok"
     reason: str | None = None
     change_vs_best: float | None = None
@@ -117,6 +119,8 @@ DESCRIPTIONS = {
     "published_also": "what else the paper prints there: the value that a ratio was made of, a ratio, a change",
     "published_note": "what there is to say of the printed value (counts: how it was counted); it may still be a target; ' | ' between several",
     "difference": "value (efficiency: ratio; counts of parameters: value at the digits of the published one) minus published",
+    "p": "p-value of the cell's test, which its artefact names; null where nothing was tested",
+    "p_adjusted": "the same after Holm's correction over the family that the artefact names",
     "status": "ok, partial (fewer runs than planned), mismatch, not_available, or that of the failed runs",
     "reason": "why the status is not ok, and why an interval is absent",
     "change_vs_best": "sparse methods: change against the row's best value in percent",
