@@ -21,6 +21,7 @@ include: "rules/common.smk"
 include: "rules/assets.smk"
 include: "rules/lock.smk"
 include: "rules/training.smk"
+include: "rules/diagnostics.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
 

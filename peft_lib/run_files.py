@@ -83,7 +83,10 @@ RESULT = _schema(
         "distributed_type": (S, "of Accelerate: NO, MULTI_CPU, MULTI_GPU"),
         "storage": (S, "format of the weights that do not train: fp32, bf16 (full fine-tuning: always fp32)"),
         "gradient_checkpointing": (B, "whether activations were computed again in the backward pass"),
-        "keep": (S, "snapshots in delta.safetensors: selected, both, none"),
+        "keep": (
+            S,
+            "what delta.safetensors has: selected, both, none; trajectory, dense_trajectory: also a file for each epoch",
+        ),
         "attempts": (N, "1, and 1 for each resume from a checkpoint: attempts that the result rests on"),
         "versions": (S, "JSON: versions of python, torch and the libraries that computed the numbers"),
         "git_commit": (S, "commit of this repository when the run started; null: see git_note"),
@@ -120,6 +123,20 @@ PREDICTIONS = _schema(
         "n_tokens": (N, "tokens of the item (1 for images)"),
     }
 )
+
+DIAGNOSTIC_VERSION = 1
+DIAGNOSTIC = _schema(
+    {
+        "quantity": (S, "what the number is; the kind of diagnostic says which it has (docs/diagnostics.md)"),
+        "value": (F, "the number"),
+        "place": (S, "adapted place that it is of; null: the whole run"),
+        "x": (F, "coordinate: threshold, point of a grid, index, epoch; null where it has none"),
+        "y": (F, "second coordinate"),
+    },
+    DIAGNOSTIC_VERSION,
+)
+"""Rows of <run folder>/diagnostics/<diagnostic>.parquet. Its metadata: `facts`, a JSON object with status (ok, not_available),
+reason, diagnostic (kind and options), fingerprint, result (the `started` and `finished` of the result that it is of), seconds."""
 
 
 def write_rows(path: Path | str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:

@@ -11,7 +11,11 @@ from functools import cache
 from snakemake.settings.types import DeploymentMethod
 
 from peft_lib.study.fingerprint import tree_hash
-from peft_lib.study.launch import execution_arguments, mirror_arguments
+from peft_lib.study.launch import (
+    diagnosis_arguments,
+    execution_arguments,
+    mirror_arguments,
+)
 from peft_lib.study.needs import fetching, needs
 from peft_lib.study.plan import prepared_folder
 from peft_lib.study.plan_cache import plan_config
@@ -221,6 +225,109 @@ def results_of(wildcards):
         for run_id in ARTEFACTS[wildcards.artefact].run_ids(PLAN)
         if run_id in PLAN.asked
     ]
+
+
+# Diagnostics: jobs of the runs that are asked for.
+
+
+def diagnosed_file(name):
+    return f"results/tables/{STUDY}/diagnosed/{name}.done"
+
+
+def diagnoses_of(wildcards):
+    """The jobs that compute what an artefact shows of its runs' diagnostics."""
+    asked = ARTEFACTS[wildcards.artefact].diagnostics(PLAN)
+    return [
+        diagnosed_file(name)
+        for name, job in PLAN.diagnoses.items()
+        if job.diagnostic in asked
+        and not PLAN.asked.isdisjoint(job.run_ids)
+        and not set(asked[job.diagnostic]).isdisjoint(job.run_ids)
+    ]
+
+
+def diagnosis_of(wildcards):
+    return PLAN.diagnoses[
+        f"{wildcards.diagnostic}/{wildcards.model}/{wildcards.dataset}/{wildcards.part}"
+    ]
+
+
+def diagnosis_asked(wildcards):
+    return [
+        run_id for run_id in diagnosis_of(wildcards).run_ids if run_id in PLAN.asked
+    ]
+
+
+@signed
+def diagnosed_results(wildcards):
+    return [result_of(run_id) for run_id in diagnosis_asked(wildcards)]
+
+
+@signed
+def diagnosis_kind(wildcards):
+    return diagnosis_of(wildcards).diagnostic.kind
+
+
+@signed
+def diagnosis_options(wildcards):
+    return diagnosis_of(wildcards).diagnostic.canonical
+
+
+@signed
+def diagnosis_fingerprints(wildcards):
+    job = diagnosis_of(wildcards)
+    return [
+        PLAN.diagnosis_fingerprint(job.diagnostic, run_id)
+        for run_id in diagnosis_asked(wildcards)
+    ]
+
+
+@signed
+def diagnosis_runs(wildcards, resources):
+    """A param that reruns nothing: as `untracked`. Which runs are there shows in the inputs."""
+    job = diagnosis_of(wildcards)
+    return [
+        text
+        for run_id in diagnosis_asked(wildcards)
+        for text in (
+            "--run",
+            f"results/runs/{PLAN.runs[run_id].folder}",
+            PLAN.diagnosis_fingerprint(job.diagnostic, run_id),
+        )
+    ]
+
+
+@signed
+def diagnosis_execution(wildcards, resources):
+    """A param that reruns nothing: as `untracked`."""
+    return diagnosis_arguments(PLAN, at_root)
+
+
+def needs_of_diagnosis(wildcards, attempt):
+    """At most what training one of its runs takes."""
+    return needs_of_run(diagnosis_of(wildcards).run_ids[0], attempt)
+
+
+@signed
+def diagnosis_memory(wildcards, attempt):
+    return needs_of_diagnosis(wildcards, attempt).mem_mb
+
+
+@signed
+def diagnosis_runtime(wildcards, attempt):
+    return needs_of_diagnosis(wildcards, attempt).runtime_min * len(
+        diagnosis_of(wildcards).run_ids
+    )
+
+
+@signed
+def diagnosis_gpus_here(wildcards):
+    return 1 if CUDA and workflow.local_exec else None
+
+
+@signed
+def diagnosis_gpus_of_cluster(wildcards):
+    return "gpu:1" if CUDA and not workflow.local_exec else None
 
 
 def others_of(wildcards):

@@ -33,6 +33,7 @@ rule artefact:
     input:
         study=rules.study.output[0],
         runs=results_of,
+        diagnosed=diagnoses_of,
     output:
         f"results/tables/{STUDY}/{{artefact}}.parquet",
     log:

@@ -7,8 +7,10 @@ import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from peft_lib.names import first_line
+from peft_lib.study.how import How
 from peft_lib.study.problems import Problem, StudyError
 from workflow_scripts.errors import entry_of, run
 
@@ -32,7 +34,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--execution", default="default", help="default, dense, gather or inplace")
     parser.add_argument("--micro-batch", type=int)
-    parser.add_argument("--keep", choices=["selected", "both", "none"], default="selected")
+    parser.add_argument("--keep", choices=get_args(How.model_fields["keep"].annotation), default="selected")
     parser.add_argument("--storage", choices=["fp32", "bf16"], default="fp32", help="of frozen weights")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--nondeterministic", action="store_true")

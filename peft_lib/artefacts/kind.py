@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from peft_lib.artefacts.published_files import check_published
+from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.display.remarks import spread_remarks
 from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.names import nearest
@@ -70,6 +71,10 @@ class Artefact(Frozen):
     def run_ids(self, plan: "Plan") -> tuple[str, ...]:
         """Runs that its cells are made of, each once."""
         return tuple(dict.fromkeys(point.run_id for name in self.grids() for point in plan.points[name]))
+
+    def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
+        """Diagnostic -> ids of the runs that it is computed of, for this artefact."""
+        return {}
 
     def sources(self, study: "Study") -> tuple["Artefact", ...]:
         """Artefacts of the study whose cells its own are made of: what changes them changes it."""

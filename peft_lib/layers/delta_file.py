@@ -112,8 +112,9 @@ def _snapshots(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[st
     snapshots = {}
     for tag, facts in header.pop("snapshots").items():
         count = facts["links"]
+        stored = 0 if header.get("open_only") else count - 1  # files of a trajectory leave closed links to others
         closed = {
-            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header) for j in range(count - 1))
+            place: tuple(_link(tensors, f"closed/{j}/{place}", j, header) for j in range(stored))
             for place in header["places"]
         }
         opened = {p: _link(tensors, f"open/{tag}/{p}", count - 1, header) for p in header["places"]}

@@ -1,11 +1,12 @@
 """What every builder starts from: the points of grids in groups of seeds, and a group's runs as one cell."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.results.cells import Cell
 from peft_lib.results.published import REFERENCE, Published, Value
 from peft_lib.results.statuses import FAILURES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # planning loads the kinds of artefacts, and with them this m
     import pandas as pd
 
     from peft_lib.artefacts.kind import Artefact
+    from peft_lib.results.diagnosed import Diagnosed
     from peft_lib.study.plan import Plan
 
 Task = tuple[str, str, str]
@@ -122,6 +124,38 @@ class Context:
         what = quantity(metric, self.plan.datasets[group.dataset].metric)
         place = {"panel": "", "row": group.row, "column": group.method, **place}
         rows = self.of_runs(group, what.column)
+        return Cell(
+            artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
+            method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,
+            **_measured(rows, what), **place,
+        )  # fmt: skip
+
+    def diagnosed(self, run_id: str, diagnostic: Diagnostic) -> "Diagnosed":
+        """A diagnostic's numbers of one run, or why there are none."""
+        from peft_lib.results.diagnosed import diagnosed  # loads pyarrow
+
+        key = (run_id, diagnostic.id)
+        if key not in self._diagnosed:
+            names = ("status", "reason", "started", "finished")
+            run = {name: self._column(name)[run_id] for name in names}
+            self._diagnosed[key] = diagnosed(self.plan, run_id, run, diagnostic, self.results)
+        return self._diagnosed[key]
+
+    @cached_property
+    def _diagnosed(self) -> dict[tuple[str, str], "Diagnosed"]:
+        return {}
+
+    def diagnosed_cell(
+        self, group: Group, diagnostic: Diagnostic, what: Quantity, read: Callable[["Diagnosed"], float | None], metric: str,
+        **place: Any,
+    ) -> Cell:  # fmt: skip
+        """The group's mean of a number that its runs' diagnostics have: `read` takes it from one of them, None where it has
+        none. `what` says how it is shown (`column`: its name in reasons), `metric` names it."""
+        place = {"panel": "", "row": group.row, "column": group.method, **place}
+        rows = []
+        for run_id in group.run_ids:
+            found = self.diagnosed(run_id, diagnostic)
+            rows.append(Run(found.status, found.reason, self._column("seed")[run_id], read(found)))
         return Cell(
             artefact=self.artefact.id, kind=self.artefact.kind, model=group.model, dataset=group.dataset, metric=metric,
             method=group.method, unit=what.unit, direction=what.direction, digits=what.digits, run_ids=group.run_ids,

@@ -2,5 +2,6 @@
 
 RECORDED = ("ok", "diverged", "out_of_memory")
 """What a run writes of itself."""
-FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing")
-"""Everything that is not ok, the one to name first first."""
+FAILURES = ("diverged", "out_of_memory", "unreadable", "stale", "missing", "not_available")
+"""Everything that is not ok, the one to name first first. Not available: a diagnostic of a run that kept nothing to compute it
+from."""

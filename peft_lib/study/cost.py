@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.counts import counts
-from peft_lib.study.how import How
+from peft_lib.study.how import How, keeps_trajectory
 from peft_lib.study.known_methods import method_of
 from peft_lib.study.needs import blocks_of, items_at_once, tokens, vocabulary
 from peft_lib.study.spec import RunSpec
@@ -80,9 +80,11 @@ def work(spec: RunSpec, data: DatasetEntry) -> float:
 
 
 def run_bytes(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How) -> int:
-    """Bytes that a finished run leaves: its delta in fp32 (4 T for each kept snapshot), predictions (80 bytes a test item, and
-    4 per token where text is written), 60 kB of result, epochs, spec and log."""
-    kept = {"none": 0, "selected": 1, "both": 2}[how.keep]
+    """Bytes that a finished run leaves: its delta in fp32 (4 T for each kept snapshot, one an epoch of a trajectory),
+    predictions (80 bytes a test item, and 4 per token where text is written), 60 kB of result, epochs, spec and log."""
+    kept = {"none": 0, "both": 2}.get(how.keep, 1)
+    if keeps_trajectory(how.keep, backbone_trains="backbone" in method_of(spec.method).trains):
+        kept += spec.epochs + 1
     item = 80 + (4 * tokens(spec, model) * FILLED["text"] if data.task == "generation" else 0)
     return int(4 * counts(spec, model, data).trainable * kept + item * _rows(spec, data)["test"] + 60_000)
 

@@ -21,6 +21,7 @@ from peft_lib.study.check_models import check_pretraining
 from peft_lib.study.check_names import Names, check_names, check_vary
 from peft_lib.study.check_runs import check_run
 from peft_lib.study.check_use import check_use
+from peft_lib.study.diagnoses import check_kept
 from peft_lib.study.documents import Document, below, read_document, short
 from peft_lib.study.layering import Layering, Resolved, ResolvedHow, uses
 from peft_lib.study.loading import Lines, read_catalog, read_study
@@ -125,6 +126,7 @@ class _Planner:
         hows = {key: resolved.how for key, resolved in layering.hows.items()}
         data = {**self.data, "rule_texts": texts} if texts else self.data  # a recorded study needs no other file
         plan = Plan(study, models, datasets, runs, points, hows, provenance, data=data)
+        check_kept(plan, parser)
         warnings = (*self.tally.warnings, *check_asked(plan, self.data, parser))
         if parser.problems:
             raise StudyError(parser.problems, self.source)

@@ -9,6 +9,14 @@ from pydantic import Field
 
 from peft_lib.study.types import Frozen
 
+KEEPS_DELTA = ("selected", "both", "trajectory", "dense_trajectory")
+"""Values of `keep` that leave the selected delta."""
+
+
+def keeps_trajectory(keep: str, *, backbone_trains: bool) -> bool:
+    """Whether a run leaves a delta of every epoch."""
+    return keep == "dense_trajectory" or (keep == "trajectory" and not backbone_trains)
+
 
 class How(Frozen):
     """Recorded with each result, and in no run id: two ways of executing a run are the same run.
@@ -23,7 +31,14 @@ class How(Frozen):
     execution: Literal["default", "dense", "gather", "inplace"] = Field(
         "default", description="how adapted layers compute"
     )
-    keep: Literal["selected", "both", "none"] = Field("selected", description="which delta a run keeps")
+    keep: Literal["selected", "both", "none", "trajectory", "dense_trajectory"] = Field(
+        "selected",
+        description=(
+            "which delta a run keeps: of the selected epoch, of the last one too, or none; trajectory: beside the selected "
+            "one that of every epoch, where only adapters and head train; dense_trajectory: also under full fine-tuning, "
+            "all weights an epoch"
+        ),
+    )
     storage: Literal["fp32", "bf16"] = Field(
         "fp32", description="how frozen weights are stored; bf16 rounds those of a checkpoint that has more digits"
     )

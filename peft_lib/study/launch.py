@@ -42,6 +42,14 @@ def execution_arguments(plan: Plan, run_id: str, path: Callable[[str], str] = st
     return flat if study.deterministic else [*flat, "--nondeterministic"]
 
 
+def diagnosis_arguments(plan: Plan, path: Callable[[str], str] = str) -> list[str]:
+    """The arguments of workflow_scripts.diagnose that say where things are and where it computes."""
+    study = plan.study
+    catalogs = ["--models", path(study.catalogs.models), "--datasets", path(study.catalogs.datasets)]
+    plugins = [text for plugin in study.plugins for text in ("--plugin", path(plugin))]
+    return [*catalogs, "--device", study.device, *plugins]
+
+
 def mirror_arguments(study: Study, path: Callable[[str], str] = str) -> list[str]:
     """`--mirror PATH` for what fetches and prepares: the study's `assets.mirror`, else the folder that BEYOND_LORA_MIRROR
     names; nothing where neither is set."""

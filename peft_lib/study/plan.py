@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.methods.registry import method_file
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.declared import declared
+from peft_lib.study.diagnoses import Diagnosis, diagnoses
 from peft_lib.study.fingerprint import FOR_PEOPLE, PACKAGE, fingerprint
 from peft_lib.study.how import How
 from peft_lib.study.known_methods import method_of
@@ -61,6 +63,11 @@ class Plan:
         """Ids of the runs that are asked for: those within the study's `only`; without it, all."""
         return asked(self, self.study.only)
 
+    @cached_property
+    def diagnoses(self) -> dict[str, Diagnosis]:
+        """Name -> job that computes a diagnostic of some runs, for the artefacts that ask."""
+        return diagnoses(self)
+
     @property
     def by_folder(self) -> dict[str, RunSpec]:
         return {spec.folder: spec for spec in self.runs.values()}
@@ -104,6 +111,16 @@ class Plan:
             json.dumps(self._catalog_facts(model, dataset, targets), sort_keys=True),
         )
         return fingerprint([f for f in files if f], recipe)
+
+    def diagnosis_fingerprint(self, diagnostic: Diagnostic, run_id: str) -> str:
+        """Fingerprint that a fresh file of that diagnostic of that run carries: its code, and all that the run depends on."""
+        return fingerprint(
+            [
+                PACKAGE / f"diagnostics/{type(diagnostic).__module__.rpartition('.')[2]}.py",
+                PACKAGE / "diagnostics/opened.py",
+            ],
+            [self.fingerprint(run_id)],
+        )
 
     def _catalog_facts(self, model: str, dataset: str, targets: str | None) -> dict[str, Any]:
         """What the catalogs say that decides a run's numbers and is in no spec: places, head, task, metric, by value."""

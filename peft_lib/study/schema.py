@@ -112,6 +112,12 @@ class Study(How):
         examples=["{main: {...}}"],
     )
     artefacts: tuple[AnyArtefact, ...] = Field((), description="tables and figures; none: the runs are only trained")
+    runs_per_diagnosis: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="runs of a task that one diagnostic job takes, so that a small model is loaded once",
+    )
     only: Only = Field(Only(), description="the part of the study whose runs are asked for; absent: all")
 
 

@@ -7,10 +7,11 @@ is running elsewhere) loses nothing: the next call puts them in place again. Lin
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -33,6 +34,16 @@ class RunFolder:
     def finished(self, name: str) -> Path:
         """Where the finished copy of a declared file lies."""
         return self.path / "checkpoint" / f"{name}.finished"
+
+    @property
+    def trajectory(self) -> Path:
+        """Where a finished run's delta files of every epoch lie (layers/trajectory.py), if it keeps them."""
+        return self.path / "trajectory"
+
+    @property
+    def growing_trajectory(self) -> Path:
+        """Where they lie while the run is at work."""
+        return self.checkpoint.parent / "trajectory"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -75,8 +86,10 @@ class RunFolder:
         row = _row_of(self.path / "result.parquet", identity) if self.is_complete() else None
         return row if row is not None and row["status"] != "out_of_memory" else None
 
-    def publish(self) -> None:
-        """Puts the finished copy in place. While files are exchanged there is no result.parquet, so never a mix."""
+    def publish(self, trajectory: Literal["as it is", "new", "none"] = "as it is") -> None:
+        """Puts the finished copy in place. While files are exchanged there is no result.parquet, so never a mix.
+
+        trajectory: whether that of an older result stays, gives way to the one that has grown, or just goes."""
         self.path.mkdir(parents=True, exist_ok=True)
         staged: list[tuple[Path, Path]] = []
         try:
@@ -85,6 +98,10 @@ class RunFolder:
                 link_or_copy(self.finished(name), staged[-1][0])
                 os.utime(staged[-1][0])  # newer than the run's inputs, also when it is put back later
             (self.path / "result.parquet").unlink(missing_ok=True)
+            if trajectory != "as it is" and self.trajectory.is_dir():
+                shutil.rmtree(self.trajectory)
+            if trajectory == "new" and self.growing_trajectory.is_dir():
+                self.growing_trajectory.rename(self.trajectory)
             for temporary, place in staged:
                 temporary.replace(place)
             flush(self.path)

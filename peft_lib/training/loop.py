@@ -25,6 +25,9 @@ def train_epochs(run: Built, state: State) -> None:
     """
     spec, progress, clock = run.request.spec, state.progress, state.clock
     headline = run.request.inputs.dataset.metric
+    if progress.epoch == 0:
+        with clock.phase("save"):
+            state.follow(run, 0)
     for epoch in range(progress.epoch + 1, spec.epochs + 1):
         if epoch in run.resets:
             run.adapter.next_link()
@@ -40,8 +43,9 @@ def train_epochs(run: Built, state: State) -> None:
             raise Diverged(f"loss not finite in epoch {epoch}: train {running}, validation {validation.loss}")
         select(run, state, epoch, validation)
         progress.epoch = epoch
-        if epoch < spec.epochs:
-            with clock.phase("save"):
+        with clock.phase("save"):
+            state.follow(run, epoch)  # before the checkpoint, which says that the epoch is over
+            if epoch < spec.epochs:
                 state.save(run)
 
 

@@ -1,5 +1,6 @@
 """What a run leaves in its folder: columns of result.parquet, and the files."""
 
+import shutil
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,11 +62,13 @@ def write_run(folder: RunFolder, attempt: Attempt) -> None:
         write_rows(folder.finished("predictions.parquet"), attempt.predictions, PREDICTIONS)
         write_text(folder.finished("spec.json"), request.spec.canonical + "\n")
     write_rows(folder.finished("result.parquet"), [result_row(attempt)], RESULT)
-    folder.publish()
+    folder.publish("new" if status == "ok" else "none")
     if status == "out_of_memory":
         folder.forget_finished()
     else:
         folder.checkpoint.unlink(missing_ok=True)
+        if folder.growing_trajectory.is_dir():  # of a run that diverged
+            shutil.rmtree(folder.growing_trajectory)
 
 
 def result_row(attempt: Attempt) -> dict[str, Any]:

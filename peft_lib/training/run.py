@@ -6,6 +6,8 @@ from pathlib import Path
 
 from peft_lib.backbones.loading import get_backbone
 from peft_lib.data.loaders import UnknownModuleError, get_loader
+from peft_lib.methods.registry import get_method
+from peft_lib.study.how import keeps_trajectory
 from peft_lib.study.spec import RunSpec
 from peft_lib.training import machine
 from peft_lib.training.assemble import Inputs, read_items
@@ -64,7 +66,13 @@ def _check(spec: RunSpec, inputs: Inputs) -> None:
 def _attempt(request: Request, folder: RunFolder) -> str:
     """One attempt at a run; a peer's out of memory, or this process's own, is the run's."""
     accelerator = request.accelerator
-    state = State(Progress(started=now(), attempts=1), Clock(accelerator.device), folder.checkpoint)
+    keeps = keeps_trajectory(
+        request.execution.keep, backbone_trains="backbone" in get_method(request.spec.method).trains
+    )
+    state = State(
+        Progress(started=now(), attempts=1), Clock(accelerator.device), folder.checkpoint,
+        trajectory=folder.growing_trajectory if keeps else None,
+    )  # fmt: skip
     git = machine.git_state() if accelerator.is_main_process else machine.GitState()
     attempt = Attempt(request, git, state)
     peers = Peers(accelerator, request.spec.run_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peft_lib.layers.delta_file import Snapshot
+from peft_lib.layers.trajectory import epoch_file, write_epoch
 from peft_lib.training.build import Built
 from peft_lib.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from peft_lib.training.clock import Clock
@@ -18,12 +19,14 @@ class State:
     checkpoint: Path
     selected: Snapshot | None = None
     final: Snapshot | None = None
+    trajectory: Path | None = None
+    """Folder for a delta file of every epoch; None: the run keeps no trajectory."""
 
     def resume(self, run: Built) -> None:
         """Continues from the checkpoint, if there is one of this very run."""
         self.progress.identity = json.dumps(run.identity, sort_keys=True)
         loaded = load_checkpoint(self.checkpoint, self.progress.identity)
-        if loaded is None:
+        if loaded is None or not self._follows(loaded[2].epoch):
             return
         snapshots, optimizer, self.progress = loaded
         run.adapter.restore(snapshots["current"])
@@ -32,6 +35,22 @@ class State:
         self.clock.add(self.progress.seconds)
         self.progress.attempts += 1
         print(f"resuming after epoch {self.progress.epoch}", flush=True)
+
+    def _follows(self, epoch: int) -> bool:
+        """Whether the trajectory has every epoch up to that one: an attempt that kept none leaves it without its start."""
+        if self.trajectory is None or all(epoch_file(self.trajectory, e).is_file() for e in range(epoch + 1)):
+            return True
+        print(f"not resumed after epoch {epoch}: the trajectory of the epochs before was not kept", flush=True)
+        return False
+
+    def follow(self, run: Built, epoch: int) -> None:
+        """Writes the trajectory's file of an epoch, by the main process, where the run keeps one."""
+        if self.trajectory is not None and run.request.accelerator.is_main_process:
+            facts = {
+                "run_id": run.request.spec.run_id, "fingerprint": run.request.inputs.fingerprint,
+                "started": self.progress.started,
+            }  # fmt: skip
+            write_epoch(self.trajectory, {**run.adapter.header, **facts}, run.adapter.snapshot(), epoch)
 
     def save(self, run: Built) -> None:
         """Checkpoint after an epoch, by the main process."""

@@ -70,7 +70,7 @@ def test_the_gist_of_an_error(error: Exception, line: str):
 
 def test_planning_loads_nothing_heavy(root: Path):
     """Every job of a cluster plans again; kinds of artefacts are part of that, and what they compute with is not."""
-    heavy = ["torch", "pandas", "pyarrow", "scipy", "matplotlib", "jinja2"]
+    heavy = ["torch", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "plotly", "jinja2"]
     code = "import sys; from peft_lib.study.expand import plan_file; plan_file('config/paper.yaml')"
     code += f"; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

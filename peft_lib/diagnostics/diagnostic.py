@@ -1,0 +1,64 @@
+"""What every diagnostic has: options, what it needs of a run's files, and the rows that it makes of one finished run.
+
+A diagnostic is computed after training, from what the run has stored. Its kind is one file of this folder. Planning imports
+all kinds, because artefacts name them, so nothing here loads torch before `rows` is called.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from peft_lib.study.types import Frozen
+
+if TYPE_CHECKING:
+    from peft_lib.diagnostics.opened import OpenedRun
+
+Need = Literal["delta", "trajectory"]
+
+
+class NotAvailable(Exception):
+    """What a run has left does not define the diagnostic; the message says why, for tables. `rows` raises it before its first
+    row."""
+
+
+class Row(NamedTuple):
+    """One number of a run. `place`: key of an adapted place, None for the whole run. `x`, `y`: coordinates, as the kind says
+    (a threshold, a point of a grid, the index of a singular value, an epoch)."""
+
+    quantity: str
+    value: float
+    place: str | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+class Diagnostic(Frozen):
+    """One diagnostic with its options: the fields beside `kind`."""
+
+    kind: str = Field(description="what is computed")
+
+    scalars: ClassVar[dict[str, str]] = {}
+    """Quantity -> label, of those that it gives once per run (no place, no coordinates): what may predict a run's result."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What a run has to have kept for it."""
+        return frozenset({"delta"})
+
+    @property
+    def canonical(self) -> str:
+        """JSON of the options that are not the default, with sorted keys."""
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+        return json.dumps({"kind": self.kind, **given}, sort_keys=True)
+
+    @property
+    def id(self) -> str:
+        """Name of its files: the kind, and 8 hex digits of the SHA-256 of `canonical`."""
+        return f"{self.kind}-{hashlib.sha256(self.canonical.encode()).hexdigest()[:8]}"
+
+    def rows(self, run: "OpenedRun") -> Iterable[Row]:
+        """The numbers of one run. Values are finite: what is not defined has no row."""
+        raise NotImplementedError(f"diagnostic {self.kind} does not say how its rows are made")
