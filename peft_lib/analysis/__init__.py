@@ -1,0 +1,1 @@
+"""What analyses compute of tensors and modules: mathematics alone, no plans and no files."""
