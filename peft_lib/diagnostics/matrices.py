@@ -17,5 +17,6 @@ class OfMatrices(Frozen):
         None, description="target set of the model's catalog entry; null: the run's own (full fine-tuning: qv)"
     )
     at: Literal["selected", "final"] = Field(
-        "selected", description="weights of the reported epoch, or of the last one (runs that differ in the two: keep: both)"
+        "selected",
+        description="weights of the reported epoch, or of the last one (runs that differ in the two: keep: both)",
     )
