@@ -27,7 +27,7 @@ from peft_lib.results.marks import goodness
 from peft_lib.statistics.families import ALPHA
 from peft_lib.statistics.intervals import FEWEST
 from peft_lib.statistics.paired import DRAWS
-from peft_lib.study.quantities import quantity
+from peft_lib.study.quantities import baseline_name, quantity
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -54,7 +54,8 @@ def tables(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     rows = [
         row for task, part in by_task.items() for row in _rows(plan, task, part, notes, reference is not None, right)
     ]
-    of_reference = _heads(right)[: 3 + right] if reference else []
+    # The items that one of two alone has right are shown once a row; for a named method they are in the tooltip and the CSV.
+    of_reference = _heads(False) if reference else []
     columns = (Label.plain("mean"), Label.plain("group"), *map(Label.plain, [*_heads(right), *of_reference]))
     spans = [("", 2), ("against the leader of the row", len(_heads(right)))]
     if reference:
@@ -65,7 +66,7 @@ def tables(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
 
 
 def _heads(right: bool) -> list[str]:
-    return ["difference", *["right alone"] * right, "p (Holm)", "verdict"]
+    return ["difference", "interval", *["right alone"] * right, "p (Holm)", "verdict"]
 
 
 def _rows(plan: "Plan", task: TASK, cells: list[Cell], notes: Footnotes, reference: bool, right: bool) -> list[Row]:
@@ -79,21 +80,26 @@ def _rows(plan: "Plan", task: TASK, cells: list[Cell], notes: Footnotes, referen
     for value in [*good, *(c for c in methods if not c.complete)]:
         entries = [_mean(value, notes, single), Entry(value.text or "")]
         for panel in (LEADER, *[AGAINST] * reference):
-            entries += _compared(
-                of.get((panel, value.column)), of.get((f"{panel} {RIGHT_ALONE}", value.column)), notes, right
-            )
+            alone = of.get((f"{panel} {RIGHT_ALONE}", value.column))
+            entries += _compared(of.get((panel, value.column)), alone, notes, right and panel == LEADER)
         rows.append(Row((Label.method(value.column),), tuple(entries), group))
     floor = next((c for c in values if not c.method), None)
     if floor is not None and floor.value is not None:
-        blank = [EMPTY] * ((1 + reference) * (3 + right))
-        rows.append(Row(("constant answer",), (entry(floor, notes, single), EMPTY, *blank), group))
+        blank = [EMPTY] * (len(_heads(right)) + reference * len(_heads(False)))
+        rows.append(
+            Row(
+                (baseline_name(plan.datasets[floor.dataset].metric).capitalize(),),
+                (entry(floor, notes, single), EMPTY, *blank),
+                group,
+            )
+        )
     return rows
 
 
 def _mean(cell: Cell, notes: Footnotes, single: bool) -> Entry:
-    """The mean with its interval over seeds; sd and single seeds are in the tables of means."""
+    """The mean; its spread is in the tables of means."""
     shown = entry(cell, notes, single)
-    return replace(shown, lines={k: v for k, v in shown.lines.items() if k in ("n", "interval")})
+    return replace(shown, lines={k: v for k, v in shown.lines.items() if k == "n"})
 
 
 def _group(plan: "Plan", task: TASK, cell: Cell, of: dict[tuple[str, str], Cell]) -> str:
@@ -106,8 +112,8 @@ def _group(plan: "Plan", task: TASK, cell: Cell, of: dict[tuple[str, str], Cell]
 
 
 def _compared(cell: Cell | None, right: Cell | None, notes: Footnotes, of_right: bool) -> list[Entry]:
-    """Difference, right alone, adjusted p, verdict."""
-    blank = [EMPTY] * (3 + of_right)
+    """Difference, interval, right alone, adjusted p, verdict."""
+    blank = [EMPTY] * len(_heads(of_right))
     if cell is None:
         return blank
     if cell.p is None:
@@ -116,26 +122,23 @@ def _compared(cell: Cell | None, right: Cell | None, notes: Footnotes, of_right:
         short = SHORT.get(cell.status, cell.status) if cell.status != "not_available" else "not tested"
         return [*blank[:-1], Entry(short, status=cell.status, notes=notes.mark(cell.reason))]
     digits = cell.digits
-    lines = {}
-    if cell.low is not None and cell.high is not None:
-        lines["interval"] = f"[{fixed(cell.low, digits, signed=True)}, {fixed(cell.high, digits, signed=True)}]"
+    ends = ", ".join(fixed(end, digits, signed=True) for end in (cell.low, cell.high) if end is not None)
     p = p_text(cell.p)
     seeds = "; ".join(fixed(v, digits, signed=True) for v in cell.values)
-    about = f"by seed {seeds}; p {p} before correction; {tooltip(cell)}"
-    difference = Entry(fixed(cell.number, digits, signed=True), lines, title=about)
-    alone = Entry((right.text or "") if right else "", title=_exact(right)) if of_right else None
+    about = f"by seed {seeds}; p {p} before correction; {_exact(right)}{tooltip(cell)}"
     told = (cell.p_adjusted or 0.0) < ALPHA
-    verdict = Entry(cell.text or "", status="ok" if told else "undecided")
     return [
-        difference,
-        *([alone] if alone else []),
+        Entry(fixed(cell.number, digits, signed=True), title=about),
+        Entry(f"[{ends}]"),
+        *[Entry((right.text or "") if right else "", title=_exact(right).rstrip("; "))] * of_right,
         Entry(p_text(cell.p_adjusted), title=f"{p} before correction"),
-        verdict,
+        Entry(cell.text or "", status="ok" if told else "undecided"),
     ]
 
 
 def _exact(right: Cell | None) -> str:
-    return f"exact McNemar p by seed: {'; '.join(map(p_text, right.values))}" if right else ""
+    """Items that one of the two alone has right, and McNemar's exact p, by seed."""
+    return f"right alone {right.text}, exact McNemar p {'; '.join(map(p_text, right.values))}; " if right else ""
 
 
 def _limits(by_task: dict[TASK, list[Cell]], plan: "Plan") -> Table:
@@ -162,8 +165,9 @@ def _limits(by_task: dict[TASK, list[Cell]], plan: "Plan") -> Table:
         rows.append(Row((task_name(plan, *task),), tuple(entries)))
     found = sum(name in (SINGLE, CORRECTED, MORE_SEEDS) for name in shown)
     spans = (("difference found four times in five", found), ("what limits it", len(shown) - found))
+    columns = tuple(Label.plain(heads[name]) for name in shown)
     return Table(
-        ("Task",), tuple(Label.plain(heads[name]) for name in shown), tuple(rows), tuple(s for s in spans if s[1])
+        ("Task",), columns, tuple(rows), tuple(s for s in spans if s[1]), "What could be found, and what limits it"
     )
 
 
@@ -172,7 +176,7 @@ def remarks(cells: list[Cell]) -> list[str]:
     tested = [c for c in cells if c.p is not None]
     if not tested:
         return ["Nothing was tested: no row has two methods with all their runs and their answers."]
-    said = ["Method minus reference, means over seeds; below it the 95 % interval."]
+    said = ["Difference: method minus reference, means over seeds; 95 % interval."]
     if any(c.n >= FEWEST for c in tested):
         said.append(
             f"Intervals and p: test items are resampled ({DRAWS:,} times or more, the same for all methods and seeds), seeds are blocks "
