@@ -35,6 +35,7 @@ class Gaps(OfGrids):
     normalise_to: NormaliseTo = None
 
     switches = True
+
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
         self.check_reference_method(self.normalise_to, where, study, parser)
@@ -67,7 +68,9 @@ class Gaps(OfGrids):
             if ratio.value is not None and base is not None and cell.complete and len(cell.values) == len(base.values):
                 found = fieller(cell.values, base.values, lowest=0)
                 of_itself = cell.method == self.normalise_to
-                ends: dict[str, Any] = {} if of_itself else {"low": found.low, "high": found.high, "reason": found.reason}
+                ends: dict[str, Any] = (
+                    {} if of_itself else {"low": found.low, "high": found.high, "reason": found.reason}
+                )
                 ratio = replace(ratio, **ends)
             cells.append(replace(ratio, direction="lower"))
         return cells
