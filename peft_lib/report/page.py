@@ -46,7 +46,7 @@ def write_page(
             c.published is not None for a in plan.study.artefacts if a.grids() for c in cells[a.id]
         ),
         "runs_sentence": runs_sentence(counted, len(runs)), "parameters_sentence": parameters_sentence(right, wrong),
-        "parameters_wrong": wrong, "twins": facts.twins(plan, runs), "environment": facts.environment(runs),
+        "parameters_wrong": wrong, "environment": facts.environment(runs),
         "runs": details, "run_pages": pages, "data_sets": data_sets(plan),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
