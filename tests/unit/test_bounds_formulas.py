@@ -18,7 +18,7 @@ class Head:
     def __init__(self, seed: int, scale: float, tokens: int = 6, width: int = 8, key_width: int = 4) -> None:
         self.generator = torch.Generator().manual_seed(seed)
         self.tokens, self.width, self.key_width = tokens, width, key_width
-        shapes = {n: (width, key_width) for n in ("query", "key", "value")} | {"output": (key_width, width)}
+        shapes = dict.fromkeys(("query", "key", "value"), (width, key_width)) | {"output": (key_width, width)}
         self.base = {n: self.draw(*s) for n, s in shapes.items()}
         self.delta = {n: scale * self.draw(*s) for n, s in shapes.items()}
 
