@@ -12,7 +12,7 @@ from pathlib import Path
 from peft_lib.data.addresses import MADE, parse
 from peft_lib.data.loaders import get_loader
 from peft_lib.data.splits import BOTH, CUTS, SPLITS
-from peft_lib.run_files import PREDICTIONS, RESULT
+from peft_lib.run_files import DIAGNOSTIC, PREDICTIONS, RESULT
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.choices import KINDS, choices
 from peft_lib.study.expand import plan_file
@@ -50,9 +50,12 @@ def metric_table() -> str:
 
 
 def column_table() -> str:
-    """Columns of predictions.parquet, and of result.parquet."""
+    """Columns of predictions.parquet, of result.parquet, and of a diagnostic's file."""
     parts = []
-    for name, schema in (("predictions.parquet", PREDICTIONS), ("result.parquet", RESULT)):
+    files = {
+        "predictions.parquet": PREDICTIONS, "result.parquet": RESULT, "diagnostics/<kind>-<options>.parquet": DIAGNOSTIC,
+    }  # fmt: skip
+    for name, schema in files.items():
         rows = [(f"`{f.name}`", str(f.type), (f.metadata or {})[b"description"].decode()) for f in schema]
         parts.append(f"**{name}**\n\n" + _table(("column", "type", "meaning"), rows))
     return "\n\n".join(parts)

@@ -100,16 +100,20 @@ def facts(result: dict[str, Any], fingerprint: str, diagnostic: "Diagnostic", **
 
 def diagnose(folder: Path, fingerprint: str, diagnostic: "Diagnostic", options: argparse.Namespace) -> None:
     """Computes one run's numbers, or writes down why there are none."""
+    from peft_lib.diagnostics.diagnostic import NotAvailable
     from peft_lib.diagnostics.files import file_of, write
 
     result, path = result_of(folder), file_of(folder, diagnostic)
     reason = nothing_kept(result)
+    before = time.process_time()
+    try:
+        rows = [] if reason else list(diagnostic.rows(opened(folder, result, options)))
+    except NotAvailable as error:
+        reason = str(error)
     if reason:
         write(path, [], facts(result, fingerprint, diagnostic, status="not_available", reason=reason))
         print(f"{folder}: not available, {reason}", flush=True)
         return
-    before = time.process_time()
-    rows = list(diagnostic.rows(opened(folder, result, options)))
     seconds = time.process_time() - before
     write(path, rows, facts(result, fingerprint, diagnostic, seconds=seconds))
     print(f"{folder}: {len(rows):,} numbers in {seconds:.1f} CPU-s", flush=True)

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 Need = Literal["delta", "trajectory"]
 
 
+class NotAvailable(Exception):
+    """What a run has left does not define the diagnostic; the message says why, for tables. `rows` raises it before its first
+    row."""
+
+
 class Row(NamedTuple):
     """One number of a run. `place`: key of an adapted place, None for the whole run. `x`, `y`: coordinates, as the kind says
     (a threshold, a point of a grid, the index of a singular value, an epoch)."""
