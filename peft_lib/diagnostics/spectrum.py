@@ -42,6 +42,7 @@ class Spectrum(OfMatrices, SpectrumOptions, Diagnostic):
         "update_norm": "norm of the update",
         "relative_norm": "norm of the update, relative to the weights'",
         "update_spectral_norm": "largest spectral norm of an update",
+        "growth": "growth of the product of spectral norms (Theorem 1)",
         "effective_rank": "effective rank of the update, mean over matrices",
         "stable_rank": "stable rank of the update, mean over matrices",
         "columns_touched": "share of input columns touched, mean over matrices",
@@ -106,6 +107,9 @@ def _of_run(found: list[Row]) -> Iterator[Row]:
     if base:
         yield Row("relative_norm", norm / base)
     yield Row("update_spectral_norm", max(by_quantity["update_spectral_norm"]))
+    shares = by_quantity.get("relative_spectral_norm", [])
+    if len(shares) == len(by_quantity["update_spectral_norm"]):
+        yield Row("growth", math.fsum(math.log1p(d) for d in shares))  # log of prod (w + d) / prod w
     for name in ("effective_rank", "stable_rank", "columns_touched"):
         if name in by_quantity:
             yield Row(name, fmean(by_quantity[name]))
