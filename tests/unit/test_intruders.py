@@ -59,12 +59,19 @@ def test_counts_are_those_of_the_definition(shape, side):
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
     # below 1: at 1 the loops count what rounding makes of it
     assert count(found, GRID[:-1]) == [sum(c < eps for c in expected) for eps in GRID[:-1]]
-    assert 0 < count(found, [0.9])[0] and sorted(count(found, GRID)) == count(found, GRID)
+    assert count(found, [0.9])[0] > 0 and sorted(count(found, GRID)) == count(found, GRID)
 
 
 @pytest.mark.parametrize(
     "before",
-    [normal(12, 12), normal(20, 9), normal(9, 20), torch.eye(8), torch.zeros(6, 6), normal(10, 2) @ normal(2, 10, seed=1)],
+    [
+        normal(12, 12),
+        normal(20, 9),
+        normal(9, 20),
+        torch.eye(8),
+        torch.zeros(6, 6),
+        normal(10, 2) @ normal(2, 10, seed=1),
+    ],
     ids=["square", "tall", "wide", "all values equal", "zero", "rank 2"],
 )
 def test_a_weight_that_did_not_change_has_none(before):
@@ -171,7 +178,7 @@ def test_directions_that_the_weight_does_not_reach_are_no_vectors_of_it():
 def test_cosines_stay_in_their_range():
     before = normal(64, 64)
     found = cosines(before, before + 1e-7 * normal(64, 64, seed=1))
-    assert 0 <= found.min() and found.max() <= BELOW_ONE < 1
+    assert found.min() >= 0 and found.max() <= BELOW_ONE < 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
