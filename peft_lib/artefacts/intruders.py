@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from peft_lib.artefacts.kind import OfGrids
+from peft_lib.artefacts.places import OfPlaces, lines_of, panel_of
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.diagnostics.intruders import IntruderOptions, Intruders, Thresholds
 from peft_lib.diagnostics.matrices import OfMatrices
 from peft_lib.display.entries import entry
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import single_seed, spread_remarks
-from peft_lib.display.tables import method_heading, panel_name, setting_name
+from peft_lib.display.tables import method_heading, panel_name
 from peft_lib.display.view import EMPTY, Footnotes, Picture, Row, Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
@@ -23,7 +23,6 @@ from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.quantities import Quantity
-from peft_lib.study.types import Names
 
 if TYPE_CHECKING:
     from peft_lib.results.diagnosed import Diagnosed
@@ -36,15 +35,14 @@ VECTORS = "vectors"
 TABLE = (0.3, 0.5, 0.7, 0.9)
 
 
-class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
+class IntruderCurves(IntruderOptions, OfPlaces):
     """Number of intruder dimensions of a matrix: mean over matrices, then over seeds."""
 
     kind: Literal["intruders"]
-    layers: Names | None = Field(
-        None, description="only places whose names end so, as under a model's targets", examples=["value"]
-    )
     table: Thresholds = Field(TABLE, description="thresholds that the table shows")
     scale: Literal["linear", "log"] = Field("linear", description="the figure's axis of counts")
+
+    switches = True
 
     @property
     def diagnostic(self) -> Intruders:
@@ -67,14 +65,16 @@ class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
         """One cell per task, method and threshold (its row), and one per task with the number of vectors."""
         cells: list[Cell] = []
         for row in context.rows():
-            parts = [self._of(context, group, threshold) for group in row for threshold in self.thresholds]
-            cells += [*parts, self._vectors(context, row)]
+            vectors = self._vectors(context, row)
+            what = replace(COUNT, column=self._what, high=vectors.value)
+            cells += [self._of(context, group, threshold, what) for group in row for threshold in self.thresholds]
+            cells.append(vectors)
         return cells
 
-    def _of(self, context: Context, group: Group, threshold: float) -> Cell:
+    def _of(self, context: Context, group: Group, threshold: float, what: Quantity) -> Cell:
         return context.diagnosed_cell(
-            group, self.diagnostic, replace(COUNT, column=self._what), lambda found: self._mean(found, "intruders", threshold),
-            "intruders", panel=panel_of(group), row=number(threshold),
+            group, self.diagnostic, what, lambda found: self._mean(found, "intruders", threshold), "intruders",
+            panel=panel_of(group), row=number(threshold),
         )  # fmt: skip
 
     def _vectors(self, context: Context, row: list[Group]) -> Cell:
@@ -107,7 +107,9 @@ class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
         for cell in cells:
             if cell.row in shown:
                 lines.setdefault((cell.panel, cell.row), {})[cell.column] = cell
-        size = {c.panel: f", of {c.value:,.0f}" for c in cells if c.column == VECTORS and c.value is not None}
+        size = {
+            c.panel: f": {c.value:,.0f} vectors a matrix" for c in cells if c.column == VECTORS and c.value is not None
+        }
         rows = []
         for (panel, threshold), line in lines.items():
             entries = tuple(entry(line[m], notes, single) if m in line else EMPTY for m in methods)
@@ -121,7 +123,7 @@ class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
         panels: dict[str, list[Cell]] = {}
         for cell in cells:
             if cell.column != VECTORS:
-                panels.setdefault(panel_name(cell, plan), []).append(cell)
+                panels.setdefault(lines_of(cell, plan), []).append(cell)
         scales = Scales("threshold of the cosine", "intruder dimensions", log=self.scale == "log", counts=True)
         return draw(self.id, panels, scales, self._alt(panels), folder)
 
@@ -134,7 +136,7 @@ class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
             if there:
                 least, most = there[0], there[-1]
                 said.append(
-                    f"{title}: at {middle} fewest {plain_name(least.column)} ({least.number:.1f}), most "
+                    f"{', '.join(title.splitlines())}: at {middle} fewest {plain_name(least.column)} ({least.number:.1f}), most "
                     f"{plain_name(most.column)} ({most.number:.1f})"
                 )
         return f"Lines of the number of intruder dimensions over the threshold, one for each method. {'. '.join(said)}."
@@ -142,19 +144,9 @@ class IntruderCurves(IntruderOptions, OfMatrices, OfGrids):
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
         which = f"the {self.k} first " if self.k else ""
         which += f"{self.side} singular vectors of the trained matrix"
-        places = f" at places named {' or '.join(self.layers)}" if self.layers else ""
         said = [
             f"Number of {which} whose cosine with every {self.side} singular vector of the matrix before training is below the "
-            f"threshold, in size; mean over the {self._matrices}{places}, weights of the {self.at} epoch.",
+            f"threshold, in size; mean over the {self.matrices}, weights of the {self.at} epoch.",
             "At a threshold of 1 every vector of a matrix that changed counts, and none of one that did not.",
         ]
         return [*said, *spread_remarks(cells, tables)]
-
-    @property
-    def _matrices(self) -> str:
-        return f"matrices of the target set {self.targets}" if self.targets else "adapted matrices"
-
-
-def panel_of(group: Group) -> str:
-    """Task, and what else the grid varies."""
-    return "/".join([group.model, group.dataset, *(f"{setting_name(k)} {number(v)}" for k, v in group.varied)])

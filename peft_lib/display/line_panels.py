@@ -8,11 +8,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from peft_lib.display import style
 from peft_lib.display.chain_lines import has_pair, looks
-from peft_lib.display.figures import TITLE, save, short_name
+from peft_lib.display.figures import save, short_name
 from peft_lib.display.markup import short
 from peft_lib.display.view import Picture
 from peft_lib.results.cells import Cell
@@ -20,13 +20,17 @@ from peft_lib.results.cells import Cell
 POINTS = 3
 """Up to so many points of a line are marked: fewer would hardly be seen."""
 ACROSS = 3
+FAR = 20.0
+"""Ratio of the largest to the smallest value from which on a logarithmic axis is worth its few labels."""
+WIDTH = 42
+"""Characters of a line of a panel's title."""
 FROM_ZERO = 1.0
 """Below it, a logarithmic axis of counts is linear, so that it has a place for zero."""
 
 
 @dataclass(frozen=True)
 class Scales:
-    """What the axes are. log: values on a logarithmic axis; counts: with a linear part around zero. whole: x in whole
+    """What the axes are. log: values on a logarithmic axis, if they lie far apart; counts: with a linear part around zero. whole: x in whole
     numbers."""
 
     x: str
@@ -38,8 +42,9 @@ class Scales:
 
 @style.styled
 def draw(name: str, panels: Mapping[str, list[Cell]], scales: Scales, alt: str, folder: Path) -> list[Picture]:
-    """One figure. `panels`: title -> cells, whose row is x and whose column is the method. None where nothing was measured."""
-    shown = {title: part for title, cells in panels.items() if (part := [c for c in cells if c.measured])}
+    """One figure. `panels`: title (of a line or two) -> cells, whose row is x and whose column is the method. None where nothing was measured."""
+    lowest = 0.0 if scales.log and not scales.counts else -math.inf
+    shown = {t: part for t, cells in panels.items() if (part := [c for c in cells if c.measured and c.number > lowest])}
     if not shown:
         return []
     methods = list(dict.fromkeys(c.column for part in panels.values() for c in part))
@@ -53,16 +58,19 @@ def draw(name: str, panels: Mapping[str, list[Cell]], scales: Scales, alt: str, 
         axes = figure.add_subplot(down, across, place + 1)
         for method in methods:
             _line(axes, [c for c in part if c.column == method], look[method])
-        axes.set_title(short(title, TITLE if across < ACROSS else TITLE - 10))
+        axes.set_title("\n".join(short(line, WIDTH) for line in title.split("\n")), fontsize=8)
         axes.set_xlabel(scales.x)
         if place % across == 0:
             axes.set_ylabel(scales.y)
         if scales.log and scales.counts:
             axes.set_yscale("symlog", linthresh=FROM_ZERO)
-        elif scales.log and any(c.number > 0 for c in part):
+        elif scales.log and max(c.number for c in part) > FAR * min(c.number for c in part):
             axes.set_yscale("log")
+        if axes.get_yscale() != "linear":  # matplotlib's own labels are formulas, which our style does not typeset
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         if scales.whole:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(True)
     handles = [Line2D([], [], label=short_name(m), **look[m]) for m in methods]
     if has_pair(methods):
