@@ -94,6 +94,22 @@ def by_method(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     return [Table(headings, labels, tuple(rows), spans)]
 
 
+def by_quantity(cells: list[Cell], plan: "Plan", notes: Footnotes, labels: dict[str, str]) -> list[Table]:
+    """One table, a part per quantity: rows are tasks, columns methods. labels: panel -> what the part is called; panels without
+    one are left out."""
+    shown = [c for c in cells if c.panel in labels]
+    if not shown:
+        return []
+    rows: list[Row] = []
+    for panel, label in labels.items():
+        part = [c for c in shown if c.panel == panel]
+        units = sorted({c.unit for c in part if c.unit})
+        name = f"{label} ({units[0]})" if len(units) == 1 else label
+        rows += [replace(row, group=name) for table in by_method(part, plan, notes) for row in table.rows]
+    whole = by_method(shown, plan, notes)[0]
+    return [replace(whole, rows=tuple(rows))]
+
+
 def _panel_label(panel: str, cell: Cell) -> str:
     if panel == "trainable_pct":
         return "trained, % of model + A + B"
