@@ -1,6 +1,5 @@
 """Kind `landscape`: the loss around trained weights, as surfaces and as contours with the optimiser's path (Figures 1, 3, 8-10)."""
 
-import math
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from peft_lib.artefacts.kind import OfGrids
+from peft_lib.artefacts.selected import Selected
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.diagnostics.landscape import Landscape as Surface
 from peft_lib.diagnostics.landscape import Square
 from peft_lib.display.remarks import around_remark
-from peft_lib.display.tables import by_quantity
+from peft_lib.display.tables import by_number
 from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
@@ -21,7 +20,6 @@ from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.quantities import DATASET_METRICS, LOSS_UNITS, Quantity
-from peft_lib.study.types import Names
 from peft_lib.study.wording import OneOrMany
 
 if TYPE_CHECKING:
@@ -32,12 +30,10 @@ if TYPE_CHECKING:
 View = Literal["surface", "contour"]
 
 
-class Landscape(OfGrids, Square):
+class Landscape(Selected, Square):
     """A figure per task and view, a panel per method; one run of each, that of the first seed."""
 
     kind: Literal["landscape"]
-    methods: Names | None = Field(None, description="methods of the grid that have a panel; null: all")
-    tasks: Names | None = Field(None, description="tasks of the grid that have a figure; null: all")
     views: Annotated[tuple[View, ...], OneOrMany(), Field(min_length=1)] = Field(
         ("surface",),
         description="surface: in three dimensions, the last panel with all of them; contour: from above, with the path",
@@ -48,11 +44,6 @@ class Landscape(OfGrids, Square):
         if self.range == "auto" and self.directions != "pca":
             rule = "auto holds the path, which random directions do not have"
             parser.problem((*where, "range"), self.range, rule, "write a number, or directions: pca")
-        for name, grid in self.known_grids(study):
-            for option, given, has in (("methods", self.methods, grid.methods), ("tasks", self.tasks, grid.tasks)):
-                if given is not None and not set(given) & set(has):
-                    rule = f"grid {name} has none of these {option}"
-                    parser.problem((*where, option), ", ".join(given), rule, f"use some of {', '.join(has)}")
 
     @property
     def diagnostic(self) -> Surface:
@@ -61,25 +52,17 @@ class Landscape(OfGrids, Square):
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         """Of the first seed of every group."""
         first: dict[tuple, str] = {}
-        for name in self.grids():
-            for point in plan.points[name]:
-                if self._shows(point.model, point.dataset, point.method):
-                    first.setdefault((point.model, point.dataset, point.method, *point.varied.items()), point.run_id)
+        for point in self.shown_points(plan):
+            first.setdefault((point.model, point.dataset, point.method, *point.varied.items()), point.run_id)
         return {self.diagnostic: tuple(dict.fromkeys(first.values()))}
 
     def run_ids(self, plan: "Plan") -> tuple[str, ...]:
         return self.diagnostics(plan)[self.diagnostic]
 
-    def _shows(self, model: str, dataset: str, method: str) -> bool:
-        return method in (self.methods or (method,)) and f"{model}/{dataset}" in (self.tasks or (f"{model}/{dataset}",))
-
     def build(self, context: Context) -> list[Cell]:
         """Panels `surface` (value: loss at the centre; points: all losses), `half`, the numbers, and for pca `path` (points)."""
-        cells = []
-        for group in context.groups:
-            if self._shows(group.model, group.dataset, group.method):
-                cells += self._cells(context, replace(group, run_ids=group.run_ids[:1]))
-        return cells
+        ones = (replace(group, run_ids=group.run_ids[:1]) for group in self.shown_groups(context))
+        return [cell for one in ones for cell in self._cells(context, one)]
 
     def _cells(self, context: Context, one: Group) -> list[Cell]:
         found = context.diagnosed(one.run_ids[0], self.diagnostic)
@@ -128,21 +111,15 @@ class Landscape(OfGrids, Square):
     def labels(self) -> dict[str, str]:
         """Panel of a number -> what it is called."""
         shown = {
-            "test_metric": "Test metric", "gap": "Generalization gap", "curvature": "Curvature at the centre",
-            "volume": f"Volume: share of the square within {number(self.level)} of the centre's loss",
+            "test_metric": "Test metric", "gap": "Generalization gap", "surface": "Loss at the centre", "curvature": "Curvature",
+            "volume": "Volume",
         }  # fmt: skip
-        path = {
-            "path": "Share of the path that lies in the plane",
-            "variance": "Variance of the two principal directions",
-        }
-        return (
-            shown
-            | (path if self.directions == "pca" else {})
-            | ({"half": "Half the side of the square"} if self.range == "auto" else {})
-        )
+        if self.directions == "pca":
+            shown |= {"variance": "Variance of the two directions", "path": "Path in the plane"}
+        return shown | ({"half": "Half the side"} if self.range == "auto" else {})
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
-        return by_quantity(cells, plan, notes, self.labels())
+        return by_number(cells, plan, notes, self.labels())
 
     def figures(self, cells: list[Cell], plan: "Plan", folder: Path) -> list[Picture]:
         from peft_lib.display import landscape_figure  # loads matplotlib
@@ -152,16 +129,17 @@ class Landscape(OfGrids, Square):
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
         said = [
             around_remark(self),
-            "One run of each method, that of the first seed; panels of a task share their scale of losses.",
+            "One run of each method, that of the first seed; panels of a task share their scale of losses. Curvature: mean of the "
+            "second derivatives of the loss at the centre along both directions. Volume: share of the square where the loss is "
+            f"at most {number(self.level)} above the centre's.",
         ]
         if self.directions == "pca":
             said.append(
-                "Directions: the two principal ones of the epochs' weights, as seen from the centre; the path is projected on "
-                "them by least squares. Every panel has directions of its own."
+                "Directions: the two principal ones of the epochs' weights as seen from the centre, other ones in each panel. "
+                "The path is projected on them by least squares; how much of it lies in their plane is in the table."
             )
         else:
             said.append("Directions: two random ones, the same for every method before they are scaled.")
-        holes = [c for c in cells if c.panel == "surface" and any(p is None or not math.isfinite(p) for p in c.points)]
-        if holes:
-            said.append("Where the loss is not finite the surface is at its upper limit.")
+        if any(None in c.points for c in cells if c.panel == "surface"):
+            said.append("Where the loss is not finite, the surface is at the upper end of the scale.")
         return said

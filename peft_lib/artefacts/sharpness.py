@@ -3,7 +3,7 @@
 from operator import methodcaller
 from typing import TYPE_CHECKING, Literal
 
-from peft_lib.artefacts.kind import OfGrids
+from peft_lib.artefacts.selected import Selected
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.diagnostics.sharpness import Ball
 from peft_lib.diagnostics.sharpness import Sharpness as Numbers
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
 
 
-class Sharpness(OfGrids, Ball):
+class Sharpness(Selected, Ball):
     """A part per quantity, a row per task, a column per method."""
 
     kind: Literal["sharpness"]
@@ -42,12 +42,11 @@ class Sharpness(OfGrids, Ball):
         """Panels `curvature`, `rise` and, on request, `eigenvalue`; in the unit of the loss."""
         cells = []
         for name, label in self.labels().items():
-            for row in context.rows():
-                for group in row:
-                    task = str(DATASET_METRICS[context.plan.datasets[group.dataset].metric].task)
-                    what = Quantity(label.lower(), name, LOSS_UNITS[task], "none", digits=3)
-                    read = methodcaller("scalar", name)
-                    cells.append(context.diagnosed_cell(group, self.diagnostic, what, read, name, panel=name))
+            for group in self.shown_groups(context):
+                task = str(DATASET_METRICS[context.plan.datasets[group.dataset].metric].task)
+                what = Quantity(label.lower(), name, LOSS_UNITS[task], "none", digits=3)
+                read = methodcaller("scalar", name)
+                cells.append(context.diagnosed_cell(group, self.diagnostic, what, read, name, panel=name))
         return cells
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:

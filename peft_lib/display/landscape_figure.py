@@ -30,7 +30,7 @@ PATH = "#d55e00"
 ACROSS = 4
 """Panels side by side."""
 FACETS = 40
-"""Facets of a drawn surface along each axis; finer squares are drawn with these."""
+"""Most facets of a drawn surface along each axis: a finer one is drawn from values between its points."""
 STEEP = 3.0
 """Losses above so many times the panels' median maximum are cut off, so that one panel does not flatten the others."""
 
@@ -120,7 +120,9 @@ def _surfaces(panels: list[Panel], label: str, title: str, name: str, folder: Pa
     together = len(panels) > 1
     down, across = _grid(len(panels) + together)
     figure = style.new_figure(2.9 * across + 0.6, 3.25 * down + 0.3)
-    norm = Normalize(low, high)
+    engine: Any = figure.get_layout_engine()
+    engine.set(hspace=0.09, h_pad=0.12)  # titles and what stands below a space are not reckoned with it
+    levels, norm = _shades(low, high)
     mapped: Any = None
     spaces = []
     for place, panel in enumerate(panels):
@@ -129,7 +131,7 @@ def _surfaces(panels: list[Panel], label: str, title: str, name: str, folder: Pa
         mapped = _surface(axes, panel, high, cmap=COLOURS, norm=norm)
         axes.text2D(0.5, -0.13, panel.below, transform=axes.transAxes, ha="center", va="top", fontsize=7)
         spaces.append(axes)
-    figure.colorbar(mapped, ax=spaces, shrink=0.6, aspect=30, pad=0.02, label=label, location="left")
+    _bar(figure, mapped, spaces, levels, shrink=0.6, aspect=30, pad=0.02, label=label, location="left")
     if together:
         half = max(p.half for p in panels)
         axes = _space(figure, down, across, len(panels) + 1, half, low, high)
@@ -160,25 +162,49 @@ def _space(figure: Any, down: int, across: int, place: int, half: float, low: fl
         line.set_pane_color((1, 1, 1, 0))
         line.line.set_color(style.MUTED)
         line._axinfo["grid"].update(color=style.RULE, linewidth=0.5)
-        line.get_major_locator().set_params(nbins=5)
+        line.get_major_locator().set_params(nbins=4, prune="both")
     return axes
 
 
 def _surface(axes: Any, panel: Panel, high: float, **look: Any) -> Any:
-    a, b = np.meshgrid(panel.axis, panel.axis)
-    facets = min(FACETS, len(panel.losses) - 1)
+    at, losses = panel.axis, _cut(panel.losses, high)
+    if len(at) > FACETS + 1:
+        fewer = np.linspace(-panel.half, panel.half, FACETS + 1)
+        rows = np.array([np.interp(fewer, at, row) for row in losses])
+        at, losses = fewer, np.array([np.interp(fewer, at, column) for column in rows.T]).T
+    a, b = np.meshgrid(at, at)
     return axes.plot_surface(
-        a, b, _cut(panel.losses, high), rcount=facets, ccount=facets, linewidth=0, antialiased=False, **look
+        a,
+        b,
+        losses,
+        rcount=len(at),
+        ccount=len(at),
+        linewidth=0.15,
+        edgecolor=(1, 1, 1, 0.35),
+        antialiased=True,
+        **look,
     )
+
+
+def _shades(low: float, high: float) -> tuple[np.ndarray, Any]:
+    """Levels of contours and the scale of colours: even steps of the logarithm where the losses span more than a factor 4."""
+    if low > 0 and high > 4 * low:
+        return np.geomspace(low, high, 17), LogNorm(low, high)
+    return np.linspace(low, high, 17), Normalize(low, high)
+
+
+def _bar(figure: Any, drawn: Any, axes: list[Any], levels: np.ndarray, **look: Any) -> None:
+    bar = figure.colorbar(drawn, ax=axes, **look)
+    ticks = levels[::4]
+    bar.set_ticks(list(ticks), labels=[f"{t:.2g}" for t in ticks])
+    bar.minorticks_off()
 
 
 def _contours(panels: list[Panel], label: str, title: str, name: str, folder: Path) -> Picture:
     low, high = scale_of(panels)
     down, across = _grid(len(panels))
     figure = style.new_figure(2.75 * across + 0.9, 3.3 * down)
-    log = low > 0 and high > 4 * low
-    levels = np.geomspace(low, high, 17) if log else np.linspace(low, high, 17)
-    norm = LogNorm(low, high) if log else Normalize(low, high)
+    levels, norm = _shades(low, high)
     drawn: Any = None
     flat = []
     for place, panel in enumerate(panels):
@@ -193,10 +219,7 @@ def _contours(panels: list[Panel], label: str, title: str, name: str, folder: Pa
         axes.set_ylabel(_direction("b", panel.variance, 1))
         axes.text(0.0, -0.24, panel.below, transform=axes.transAxes, va="top", fontsize=7)
         flat.append(axes)
-    bar = figure.colorbar(drawn, ax=flat, shrink=0.75, label=label)
-    ticks = levels[::4]
-    bar.set_ticks(list(ticks), labels=[f"{t:.2g}" for t in ticks])
-    bar.minorticks_off()
+    _bar(figure, drawn, flat, levels, shrink=0.75, label=label)
     handles = [Line2D([], [], linestyle="", marker="x", color=style.INK, label="centre: the trained weights")]
     if any(len(p.path) for p in panels):
         handles.insert(
@@ -218,7 +241,7 @@ def _path(axes: Any, panel: Panel) -> None:
     if len(panel.path):
         a, b = panel.path.T
         axes.plot(a, b, color=PATH, linewidth=1.2, marker="o", markersize=2.4, clip_on=True)
-        axes.plot(a[:1], b[:1], color=PATH, linestyle="", marker="s", markersize=5)
+        axes.plot(a[:1], b[:1], color=PATH, linestyle="", marker="s", markersize=5, clip_on=False)
         for start, end in zip(panel.path[:-1], panel.path[1:], strict=True):
             if np.linalg.norm(end - start) > 0.12 * panel.half:
                 middle = (start + end) / 2

@@ -21,16 +21,18 @@ function load(source) {
 
 function look(scene) {
   const style = getComputedStyle(document.body);
-  const axis = { color: style.color, gridcolor: "rgba(128,128,128,0.35)", zeroline: false };
+  const axis = { color: style.color, gridcolor: "#9a9a9a", zeroline: false };
   return {
     paper_bgcolor: "rgba(0,0,0,0)",
-    font: { family: style.fontFamily, color: style.color, size: 12 },
+    font: { family: "system-ui, sans-serif", color: style.color, size: 12 },
     margin: { l: 0, r: 0, t: 0, b: 0 },
-    legend: { x: 0, y: 1 },
+    legend: { x: 0, y: 1, title: { text: "Click a name to hide its surface" } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a8a8a", activecolor: style.color },
     scene: {
       xaxis: { ...axis, title: { text: "a" } },
       yaxis: { ...axis, title: { text: "b" } },
       zaxis: { ...axis, title: { text: scene.label }, range: [scene.low, scene.high] },
+      camera: { eye: { x: -1.35, y: -1.55, z: 0.85 }, center: { x: 0, y: 0, z: -0.12 } },
       aspectmode: "manual",
       aspectratio: { x: 1, y: 1, z: 0.8 },
     },
