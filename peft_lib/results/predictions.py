@@ -1,0 +1,50 @@
+"""A run's answers to its test items (predictions.parquet), and its measure as a function of them."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peft_lib.names import first_line
+from peft_lib.statistics.items import Items, Measure, NotComparable, measure
+
+COLUMNS = ("id", "label", "prediction", "score", "loss", "weight")
+TOLERANCE = 1e-5
+"""How far a measure of the stored answers may lie from what the run recorded, of the larger of it and 1: numbers are stored with
+six digits, and losses were summed in another order."""
+
+
+def read_items(folder: Path) -> Items:
+    """The test items of a run. Raises NotComparable if there are none or the file cannot be read."""
+    path = folder / "predictions.parquet"
+    try:
+        table = pq.read_table(path, columns=list(COLUMNS))
+    except FileNotFoundError:
+        raise NotComparable("predictions.parquet is missing: `snakemake --forcerun train` makes it anew") from None
+    except (OSError, pa.ArrowException) as error:
+        raise NotComparable(f"predictions.parquet cannot be read: {first_line(error)}") from error
+    texts = {name: table[name].to_numpy(zero_copy_only=False).astype(object) for name in COLUMNS[:3]}
+    numbers = {name: table[name].to_numpy(zero_copy_only=False).astype(float) for name in COLUMNS[3:]}
+    if len(set(texts["id"])) < len(table):
+        raise NotComparable("predictions.parquet has an item twice")
+    return Items(ids=texts["id"], label=texts["label"], prediction=texts["prediction"], **numbers)
+
+
+def checked_measure(
+    name: str, items: Items, recorded: float, positive: str | None = None, train_loss: float | None = None
+) -> Measure:
+    """The measure of a run's items. Raises NotComparable if it cannot be resampled, or is not what the run recorded.
+
+    The second happens where a text measure has several references for one answer (E2E), which the file does not group.
+    """
+    import numpy as np
+
+    found = measure(name, items, positive, train_loss)
+    value = float(found.at(np.ones((1, len(items))))[0])
+    if not math.isclose(value, recorded, rel_tol=0, abs_tol=TOLERANCE * max(1.0, abs(recorded))):
+        raise NotComparable(
+            f"{name} of the stored answers is {value:.6g}, the run recorded {recorded:.6g}: an item counts otherwise there "
+            "(several references for one answer), so its items cannot be resampled one by one"
+        )
+    return found
