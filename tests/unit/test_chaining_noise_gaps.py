@@ -238,6 +238,15 @@ class TestNoiseFloor:
         page, _ = report(plan, answer(plan, tmp_path), tmp_path)
         assert "twins score the same in every seed" in page and "is no finding" not in page
 
+    def test_many_rows_have_one_sentence(self, tmp_path: Path):
+        more = ["vit_base/cifar10", "vit_base/officehome", "deberta_v3_base/trec50"]
+        plan = make_plan([NOISE], main=grid(methods=["lora", "r_cla", "paca"], tasks=[*TASKS, *more]))
+        runs = answer(plan, tmp_path)
+        close = [c for c in cells_of(plan, "noise", runs, tmp_path) if c.column == "within"]
+        page, _ = report(plan, runs, tmp_path)
+        assert f"{sum(int(c.value) for c in close)} of 10 pairs of other methods lie that close" in page
+        assert "points is no finding" not in page
+
     def test_reach_covers_the_means_of_identical_methods(self):
         rng = np.random.default_rng(1)
         held = []
