@@ -29,7 +29,7 @@ class SpectrumOptions(Frozen):
     """What is kept."""
 
     values: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        64, description="how many of the largest singular values of each update are kept"
+        32, description="how many of the largest singular values of each update are kept"
     )
 
 
@@ -53,7 +53,7 @@ class Spectrum(OfMatrices, SpectrumOptions, Diagnostic):
         from peft_lib.analysis.spectrum import of_links, of_matrices, touched
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
-        snapshot = run.snapshot(self.at)
+        snapshot = self.snapshot(run)
         found: list[Row] = []
         for place, before, after in run.matrices(self.targets, self.at):
             links = factors_of(snapshot, place)
