@@ -55,6 +55,12 @@ class IntruderCurves(IntruderOptions, OfPlaces):
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
+        for option in ("thresholds", "table"):
+            values = getattr(self, option)
+            for index, value in enumerate(values):
+                if value in values[:index]:
+                    rule = f"{option} has each threshold once"
+                    parser.problem((*where, option, index), value, rule, "remove one of the two")
         for index, threshold in enumerate(self.table if "table" in self.model_fields_set else ()):
             if threshold not in self.thresholds:
                 rule = "the table shows thresholds at which intruders are counted"
