@@ -25,6 +25,7 @@ class Line:
 
 LINES = {
     "n": Line("runs"), "edge": Line("edge"), "sd": Line("sd", "sd"), "interval": Line("95%", "95 % interval"),
+    "bounds": Line("95%"),
     "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
     "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
     "also": Line("paper"), "difference": Line("diff."),

@@ -1,26 +1,41 @@
-"""Key findings in sentences, computed from cells. Careful words: overlap is no test, few seeds say little."""
+"""Key findings in sentences, from cells: who wins, by how much, is it more than chance, at what cost, and what limits that.
 
-from dataclasses import dataclass, field, replace
+What is said of differences comes from the study's artefacts of kind `comparisons`; without one, values are given and that nothing
+was tested. Overlapping intervals are no test, and nothing is concluded from them.
+"""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from peft_lib.artefacts.comparisons import Comparisons
 from peft_lib.artefacts.cost import Cost
 from peft_lib.artefacts.heatmap import Heatmap
 from peft_lib.artefacts.methods import Methods
-from peft_lib.display.entries import LONG, fixed, singles
-from peft_lib.display.markup import plain_name
+from peft_lib.display.comparison_tables import p_text
+from peft_lib.display.entries import fixed
 from peft_lib.display.tables import task_name
 from peft_lib.methods.registry import get_method
+from peft_lib.report.finding_limits import edges, failures, fewer, limits
+from peft_lib.report.sentences import (
+    FEW,
+    difference_of,
+    in_points,
+    interval_of,
+    name_of,
+    names_of,
+    sentence,
+    size_of,
+    value_of,
+)  # fmt: skip
 from peft_lib.results.cells import Cell
+from peft_lib.results.comparison_panels import AGAINST, AHEAD, LEADER, VALUE, WEAK, told_apart
 from peft_lib.results.context import Task
 from peft_lib.results.marks import best_of, goodness
-from peft_lib.statistics.intervals import FEWEST, half_width, intervals_overlap
 from peft_lib.study.plan import Plan
 from peft_lib.study.quantities import Quantity, baseline_name, quantity
 
-NEAR = 1.0
-"""How far from the best a method may be to count as a cheap alternative: in points where the metric is shown in hundredths
-(percent, BLEU), else in percent of the best (perplexity, RMSE)."""
-FEW = 4
-"""Methods without a result that are named though they share a reason; more are counted."""
+Places = dict[tuple[str, str], Cell]
+"""Cells of one task by panel and column."""
 
 
 @dataclass
@@ -32,208 +47,258 @@ class TaskFindings:
     sentences: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What there is to say something of a task from. good: its complete cells, best first."""
+
+    plan: Plan
+    task: Task
+    cells: list[Cell]
+    costs: dict[str, Cell]
+
+    @property
+    def of(self) -> Places:
+        return {(c.panel, c.column): c for c in self.cells}
+
+    @property
+    def values(self) -> list[Cell]:
+        """Means of methods: of a comparison, or of a table of means, which has no panels."""
+        return [c for c in self.cells if c.method and c.panel in (VALUE, "")]
+
+    @property
+    def good(self) -> list[Cell]:
+        return sorted((c for c in self.values if c.complete), key=goodness, reverse=True)
+
+    @property
+    def what(self) -> Quantity:
+        return quantity("test_metric", self.plan.datasets[self.task[1]].metric)
+
+    def apart(self, a: Cell, b: Cell) -> bool | None:
+        """Whether two methods share no letter; None where one of them was not tested."""
+        return None if not a.text or not b.text else not _letters(a) & _letters(b)
+
+
+def _letters(cell: Cell) -> set[str]:
+    """The letters of a method; 'aa' is a letter beyond z, which no row of a study comes to."""
+    return set(cell.text or "")
+
+
 def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
-    """Findings per task from the study's first performance table and first cost artefact; none without them."""
+    """Findings per task of the study's comparisons of the test metric, then of tasks that its first table of it has beside them."""
     artefacts = plan.study.artefacts
-    performance = next(
-        (a for a in artefacts if isinstance(a, Methods) and a.metric == "test_metric" and not a.normalise_to), None
-    )
-    if performance is None:
-        return []
+    compared = [a for a in artefacts if isinstance(a, Comparisons) and a.metric == "test_metric"]
+    means = [a for a in artefacts if isinstance(a, Methods) and a.metric == "test_metric" and not a.normalise_to][:1]
     costs = next((a for a in artefacts if isinstance(a, Cost)), None)
-    cells = tables[performance.id]
     paid = [c for c in tables[costs.id] if c.panel == "cost"] if costs else []
     grids = [(a.title, tables[a.id]) for a in artefacts if isinstance(a, Heatmap)]
-    tasks = dict.fromkeys((c.model, c.dataset, c.row) for c in cells)
-    return [_task(plan, task, [c for c in cells if (c.model, c.dataset, c.row) == task], paid, grids) for task in tasks]
+    by_task: dict[Task, list[Cell]] = {}
+    for artefact in (*compared, *means):
+        part: dict[Task, list[Cell]] = {}
+        for cell in tables[artefact.id]:
+            part.setdefault((cell.model, cell.dataset, cell.row), []).append(cell)
+        by_task |= {task: own for task, own in part.items() if task not in by_task}
+    return [
+        _task(
+            Material(plan, task, cells, _costs(paid, task)), [s for title, g in grids if (s := edges(title, g, task))]
+        )
+        for task, cells in by_task.items()
+    ]
 
 
-def _task(
-    plan: Plan, task: Task, cells: list[Cell], paid: list[Cell], grids: list[tuple[str, list[Cell]]]
-) -> TaskFindings:
-    name = task_name(plan, *task)
-    good = sorted((c for c in cells if c.method and c.complete), key=goodness, reverse=True)
-    fewer = [c for c in cells if c.method and c.measured and not c.complete]
-    failed = [c for c in cells if c.method and not c.measured]
-    at_edges = [s for title, part in grids if (s := _edges(title, part, task))]
-    if not good:
-        headline = "No method has a result from all its runs yet." if fewer else "No method has a result yet."
-        return TaskFindings(name, headline, [s for s in (_fewer(fewer), *at_edges, _failures(failed)) if s])
-    best = good[0]
-    what = quantity(best.metric, plan.datasets[best.dataset].metric)
-    leaders = _and([_name(c.column) for c in best_of(good)])
-    said = TaskFindings(name, f"{leaders}: {_value(best)} {what.label}{_interval(best)}")
-    said.sentences += [s for s in (
-        _separable(good), _cheapest(good, _costs(paid, task), what), _parents(good, what),
-        _floor(good, cells, baseline_name(plan.datasets[best.dataset].metric)),
-        *at_edges, _fewer(fewer), _failures(failed),
-    ) if s]  # fmt: skip
+def basis(plan: Plan) -> str:
+    """What the findings rest on, below them."""
+    titles = [a.title for a in plan.study.artefacts if isinstance(a, Comparisons) and a.metric == "test_metric"]
+    if not titles:
+        return (
+            "Computed from the tables below. No difference was tested: the study has no artefact of kind comparisons."
+        )
+    return (
+        f"Computed from the tables below. Differences are tested in: {', '.join(titles)}; paired over test items and seeds, corrected by Holm "
+        "over all pairs of a task. Not told apart does not mean equal."
+    )
+
+
+def _task(m: Material, at_edges: list[str]) -> TaskFindings:
+    name = task_name(m.plan, *m.task)
+    lost = [
+        fewer([c for c in m.values if c.measured and not c.complete]),
+        failures([c for c in m.values if not c.measured]),
+    ]
+    if not m.good:
+        some = any(c.measured for c in m.values)
+        headline = "No method has a result from all its runs yet." if some else "No method has a result yet."
+        return TaskFindings(name, headline, [*at_edges, *(s for s in lost if s)])
+    said = TaskFindings(name, _headline(m))
+    parts = [
+        *_margins(m), _untested(m), _cost(m), _against(m), _parents(m), _floor(m), *limits(m.of, m.cells, m.what), *at_edges, *lost,
+    ]  # fmt: skip
+    said.sentences = [s for s in parts if s]
     return said
 
 
-def _value(cell: Cell) -> str:
-    return f"{fixed(cell.number, cell.digits)}\u00a0{cell.unit}".rstrip()
+def _others(m: Material) -> tuple[list[Cell], list[Cell]]:
+    """Differences to the leader: not told apart, and behind; best first."""
+    cells = [m.of[LEADER, c.column] for c in m.good if (LEADER, c.column) in m.of]
+    tested = [c for c in cells if c.p is not None]
+    return [c for c in tested if not told_apart(c)], [c for c in tested if told_apart(c)]
 
 
-def _interval(cell: Cell) -> str:
-    if cell.low is not None and cell.high is not None:
-        digits = max(cell.digits - 1, 1)
-        return f" (95 % interval {fixed(cell.low, digits)} to {fixed(cell.high, digits)}, {cell.n} seeds)"
-    if cell.n > 1 and cell.values:
-        return f" (seeds {singles(cell)}: too few for an interval)"
-    return " (one seed: no interval)"
+def _headline(m: Material) -> str:
+    best = m.good[0]
+    start = f"{names_of(best_of(m.good))}: {value_of(best)} {m.what.label}{interval_of(best)}"
+    near, behind = _others(m)
+    if not near and not behind:
+        return start
+    if not near:
+        return f"{start}, ahead of {'the one other method' if len(behind) == 1 else f'all {len(behind)} other methods'}"
+    twins = [c for c in near if c.value == 0 and c.column in [b.column for b in best_of(m.good)]]
+    shown = [c for c in near if c not in twins]
+    if not shown:
+        return start
+    if len(shown) <= FEW:
+        return f"{start}, not told apart from {names_of(shown)}"
+    total = len(near) + len(behind)
+    every = "any other method" if len(near) == total else f"{len(near)} of {total} other methods"
+    return f"{start}, not told apart from {every}"
 
 
-def _separable(good: list[Cell]) -> str | None:
-    best, others = good[0], good[1:]
-    if not others:
-        return None
-    overlaps = [intervals_overlap((best.low, best.high), (c.low, c.high)) for c in others]
-    known = [o for o in overlaps if o is not None]
-    if not known:
-        has = f"The leader has {best.n} seed{'s' * (best.n != 1)}" if best.low is None else "The others have few seeds"
-        return f"{has}, so nothing can be said about which differences are more than chance."
-    share = f"{sum(known)} of the other {len(known)} methods"
-    if len(known) < len(others):
-        share = f"{sum(known)} of the {len(known)} other methods that have one"
-    if not any(known):
-        which = "other method's interval" if len(known) == len(others) else "interval that another method has"
-        return f"No {which} overlaps with the leader's."
-    return f"The intervals of {share} overlap with the leader's: their order is not settled."
-
-
-def power_note(tables: dict[str, list[Cell]]) -> str:
-    """How wide the intervals are at the fewest seeds that have one, and where there are none; nothing from five seeds on."""
-    measured = [c for cells in tables.values() for c in cells if c.method and c.values]
-    said = []
-    if any(1 < c.n < FEWEST for c in measured):
-        said.append(f"Below {FEWEST} seeds no interval is given: the single values say as much.")
-    n = min((c.n for c in measured if c.low is not None), default=5)
-    if n < 5:
-        said.append(
-            f"With {n} seeds an interval reaches about {half_width(1.0, n):.1f} standard deviations to either side."
+def _margins(m: Material) -> Iterator[str]:
+    """By how much the leader is ahead, and what lies within the noise."""
+    near, behind = _others(m)
+    if behind:
+        first, last = behind[0], behind[-1]
+        who = (
+            "the other methods"
+            if not near
+            else f"the other {len(behind)}"
+            if len(behind) > 1
+            else name_of(first.column)
         )
-    return " ".join(said)
+        low, high = sorted(abs(end) for end in (first.low or 0.0, first.high or 0.0))
+        text = f"ahead of {who} by {size_of(first, m.what)}"
+        inside = f"95 % interval {fixed(low, first.digits)} to {fixed(high, first.digits)}"
+        text += (
+            f" ({inside})"
+            if len(behind) == 1
+            else f" ({name_of(first.column)}; {inside}) to {size_of(last, m.what)} ({name_of(last.column)})"
+        )
+        worst = max(c.p_adjusted or 0.0 for c in behind)
+        yield sentence(f"{text}, p {p_text(worst) if worst < 0.001 else f'at most {p_text(worst)}'} after correction")
+    if near:
+        parts = [
+            f"{name_of(c.column)} {difference_of(c)}{', only before correction beyond chance' * (c.text == WEAK)}"
+            for c in near
+        ]
+        unit = " points" if in_points(m.what) else ""
+        more = f"; and {len(parts) - FEW} more" if len(parts) > FEW + 1 else ""
+        shown = parts[:FEW] if more else parts
+        yield f"Within the noise: {'; '.join(shown)}{more}{unit and f' ({unit.strip()})'}."
+
+
+def _untested(m: Material) -> str:
+    """Why nothing is said of differences, or of which methods."""
+    if len(m.good) < 2:
+        return ""
+    if not any(c.panel == VALUE for c in m.cells):
+        return "No test of the differences was asked for."
+    left = [m.of[LEADER, c.column] for c in m.good if (LEADER, c.column) in m.of]
+    left = [c for c in left if c.p is None and c.value is None]
+    if not left:
+        return ""
+    why = "; ".join(dict.fromkeys(c.reason or "" for c in left))
+    return f"Differences not tested{'' if len(left) == len(m.good) else f' of {names_of(left)}'}: {why}."
 
 
 def _costs(paid: list[Cell], task: Task) -> dict[str, Cell]:
     return {c.column: c for c in paid if (c.model, c.dataset, c.row) == task and c.method and c.complete}
 
 
-def _cheapest(good: list[Cell], costs: dict[str, Cell], metric: Quantity) -> str | None:
-    best = good[0]
-    room, words = (NEAR, f"{NEAR:g} point") if _in_points(metric) else (NEAR * abs(best.number) / 100, f"{NEAR:g} %")
-    near = [c for c in good if abs(c.number - best.number) <= room and c.column in costs]
-    if not near:
-        return None
-    cheap = max(near, key=lambda c: goodness(costs[c.column]))
-    price = costs[cheap.column]
-    spent = f"{fixed(price.number, price.digits)} {price.unit}".rstrip()
-    if cheap is best:
-        return f"{_name(best.column)} is also the cheapest within {words} of the best ({spent})."
+def _spent(cost: Cell) -> str:
+    return f"{fixed(cost.number, cost.digits)} {cost.unit}".rstrip()
+
+
+def _cost(m: Material) -> str:
+    """What the leader costs, and what the cheapest of those costs that are not told apart from it, or else from the second."""
+    best = m.good[0]
+    if best.column not in m.costs:
+        return ""
+    own = m.costs[best.column]
+    alone = sentence(f"{name_of(best.column)} takes {_spent(own)}")
+    near, behind = _others(m)
+    second = m.of[VALUE, behind[0].column] if behind else None
+    level = near or [c for c in behind if second and m.apart(m.of[VALUE, c.column], second) is False]
+    pool = [c for c in level if c.column in m.costs]
+    if not pool:
+        return alone
+    cheap = max(pool, key=lambda c: goodness(m.costs[c.column]))
+    price = m.costs[cheap.column]
+    if goodness(price) <= goodness(own):
+        among = "of those not told apart" if near else "of them and of those next behind"
+        return sentence(f"{name_of(best.column)} is also the cheapest {among} ({_spent(own)})")
     saved = ""
-    if best.column in costs and costs[best.column].number and price.direction == "lower":
-        share = 100 * (1 - price.number / costs[best.column].number)
-        saved = f", {share:.0f} % less than {_name(best.column)}"
-    what = f"{_name(cheap.column)}, {_value(cheap)} {metric.label}"
-    return f"Cheapest within {words} of the best: {what} for {spent}{saved}."
+    if own.number and price.direction == "lower":
+        saved = f", {100 * (1 - price.number / own.number):.0f} % less"
+    if near:
+        who = f"{name_of(cheap.column)}, {_spent(price)} against {name_of(best.column)}'s {_spent(own)}{saved}"
+        return f"Cheapest of those not told apart: {who}."
+    behind_by = f"{name_of(cheap.column)}, {size_of(cheap, m.what)} behind, takes {_spent(price)}{saved}"
+    return f"{alone[:-1]}; the cheapest of those next behind, {behind_by}."
 
 
-def _in_points(metric: Quantity) -> bool:
-    """Whether differences of the metric are called points: it is a fraction, shown in hundredths."""
-    return metric.scale == 100
-
-
-def _parents(good: list[Cell], metric: Quantity) -> str | None:
-    by_method = {c.column: c for c in good}
-    parents = {name: get_method(name).dense_parent for name in by_method}
-    pairs = [(by_method[name], by_method[parent]) for name, parent in parents.items() if parent in by_method]
-    if not pairs:
-        return None
+def _against(m: Material) -> str:
+    """The named reference, if it does not lead anyway."""
+    tested = [c for c in m.cells if c.panel == AGAINST and c.p is not None and c.method]
+    if not tested or tested[0].source == m.good[0].column:
+        return ""
+    ahead = [c for c in tested if c.text == AHEAD]
+    behind = [c for c in tested if told_apart(c) and c.text != AHEAD]
+    same = len(tested) - len(ahead) - len(behind)
     parts = [
-        f"{_name(s.column)} {fixed(s.number - d.number, s.digits, signed=True)} against {_name(d.column)}"
+        f"{word} {', '.join(f'{name_of(c.column)} ({difference_of(c)})' for c in part)}" if len(part) <= FEW
+        else f"{word} {len(part)} methods"
+        for word, part in (("ahead", ahead), ("behind", behind)) if part
+    ]  # fmt: skip
+    if same:
+        parts.append(f"not told apart {'all' if same == len(tested) else 'the other'} {same}")
+    return f"Against {name_of(tested[0].source or '')}: {'; '.join(parts)}."
+
+
+def _parents(m: Material) -> str:
+    by_method = {c.column: c for c in m.good}
+    pairs = [(c, by_method[p]) for c in m.good if (p := get_method(c.column).dense_parent) in by_method]
+    if not pairs:
+        return ""
+    words = {True: " (told apart)", False: " (not told apart)", None: ""}
+    parts = [
+        f"{name_of(s.column)} {fixed(s.number - d.number, s.digits, signed=True)} against {name_of(d.column)}{words[m.apart(s, d)]}"
         for s, d in pairs
     ]
-    unit = "points" if _in_points(metric) else f"{metric.label}, {metric.direction} is better"
-    return f"Sparse selector in place of a dense random A: {', '.join(parts)} ({unit})."
+    unit = "points" if in_points(m.what) else f"{m.what.label}, {m.what.direction} is better"
+    return f"Sparse selector in place of a dense random A: {', '.join(parts)}; in {unit}."
 
 
-def _floor(good: list[Cell], cells: list[Cell], constant: str) -> str | None:
+def _floor(m: Material) -> str:
+    """The constant answer and the head alone: what every method has to beat."""
     parts = []
-    floor = next((c for c in cells if c.column == "baseline" and c.complete), None)
+    floor = next((c for c in m.cells if c.column == "baseline" and c.complete and c.panel in (VALUE, "")), None)
     if floor:
-        above = sum(goodness(c) > goodness(floor) for c in good)
-        share = f"all {len(good)}" if above == len(good) else f"{above} of {len(good)}"
-        sure = [_clear_of(c, floor) for c in good if c.low is not None]
-        whole = f", {sum(sure)} of them with their whole interval" if above and sure and sum(sure) < above else ""
-        parts.append(f"{share} methods beat the {constant} ({_value(floor)}){whole}")
-    head = next((c for c in good if get_method(c.column).floor), None)
-    others = [c for c in good if c is not head]
+        above = sum(goodness(c) > goodness(floor) for c in m.good)
+        share = f"all {len(m.good)}" if above == len(m.good) else f"{above} of {len(m.good)}"
+        parts.append(f"{share} methods beat the {baseline_name(m.plan.datasets[m.task[1]].metric)} ({value_of(floor)})")
+    head = next((c for c in m.good if get_method(c.column).floor), None)
+    others = [c for c in m.good if c is not head]
     if head and others:
-        above = sum(goodness(c) > goodness(head) for c in others)
-        parts.append(f"{above} of {len(others)} beat training the head alone ({_value(head)})")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else None
-
-
-def _clear_of(cell: Cell, floor: Cell) -> bool:
-    """Whether all of a cell's interval is better than the floor."""
-    end = cell.high if cell.direction == "lower" else cell.low
-    return end is not None and goodness(replace(cell, value=end)) > goodness(floor)
-
-
-def _edges(title: str, cells: list[Cell], task: Task) -> str | None:
-    """Which grid optima of a task lie at an edge of their grid."""
-    at = [c for c in cells if c.edge and (c.model, c.dataset) == task[:2]]
-    if not at:
-        return None
-    panels: dict[str, list[Cell]] = {}
-    for c in at:
-        panels.setdefault(c.panel, []).append(c)
-    same: dict[str, list[str]] = {}
-    for part in panels.values():
-        where = " or ".join(dict.fromkeys(_words(c.edge) for c in part))
-        same.setdefault(where, []).append(_panel(part[0]))
-    parts = [f"{_and(names)} ({where})" for where, names in same.items()]
-    each = "" if len(panels) == 1 else "each of "
-    return f"{title}: the best of {each}{'; '.join(parts)} lies at the edge of the grid: the optimum may lie outside."
-
-
-def _panel(cell: Cell) -> str:
-    """Method and further varied settings of a heat map's panel."""
-    _, _, extra = cell.panel.partition(",")
-    return f"{_name(cell.method or '')}{f', {extra.strip()}' if extra else ''}"
-
-
-def _words(edge: str | None) -> str:
-    return (edge or "").replace("_", " ")
-
-
-def _fewer(cells: list[Cell]) -> str | None:
-    """Methods that lost a seed, or whose seeds have not all run: shown, not ranked."""
-    if not cells:
-        return None
-    return f"Left out of the order, having fewer runs than planned: {_and([_counted(c) for c in cells])}."
-
-
-def _counted(cell: Cell) -> str:
-    return f"{_name(cell.column)} ({cell.n} of {cell.planned})"
-
-
-def _failures(failed: list[Cell]) -> str | None:
-    if not failed:
-        return None
-    statuses = {LONG.get(c.status, c.status) for c in failed}
-    if len(statuses) == 1 and len(failed) > FEW:
-        return f"Without a usable result: {len(failed)} methods, all of them {statuses.pop()}."
-    names = [f"{_name(c.column)} ({LONG.get(c.status, c.status)})" for c in failed]
-    return f"Without a usable result: {_and(names)}."
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _name(method_id: str) -> str:
-    """A method's name that does not break at its hyphen."""
-    return plain_name(method_id).replace("-", "\u2011")
+        better = [c for c in others if goodness(c) > goodness(head)]
+        clear = [m.apart(c, head) for c in better]
+        share = (
+            f"all {len(others)} others are"
+            if len(better) == len(others)
+            else f"{len(better)} of {len(others)} others are"
+        )
+        beyond = (
+            ""
+            if not clear or None in clear
+            else f", {'all' if all(clear) else f'{sum(map(bool, clear))} of them'} beyond chance"
+        )
+        parts.append(f"{share} above training the head alone ({value_of(head)}){beyond}")
+    return sentence("; ".join(parts))

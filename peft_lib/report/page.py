@@ -14,7 +14,8 @@ from peft_lib.display.markup import visible
 from peft_lib.files import atomic_path, write_text
 from peft_lib.report import facts
 from peft_lib.report.data_sets import data_sets
-from peft_lib.report.findings import findings, power_note
+from peft_lib.report.finding_limits import power_note
+from peft_lib.report.findings import basis, findings
 from peft_lib.report.run_details import run_details
 from peft_lib.report.sections import Section
 from peft_lib.report.summary import parameters_sentence, runs_sentence, summary
@@ -39,14 +40,14 @@ def write_page(
     leading = [s for s in sections if s.artefact.leads][:1]
     values: dict[str, Any] = {
         "study": plan.study, "summary": summary(plan, runs), "findings": findings(plan, cells),
-        "power": power_note(cells),
+        "basis": basis(plan), "power": power_note(cells),
         # The picture of what is bought for what comes first, whatever its place in the study.
         "sections": leading + [s for s in sections if s not in leading],
         "any_published": any(
             c.published is not None for a in plan.study.artefacts if a.grids() for c in cells[a.id]
         ),
         "runs_sentence": runs_sentence(counted, len(runs)), "parameters_sentence": parameters_sentence(right, wrong),
-        "parameters_wrong": wrong, "twins": facts.twins(plan, runs), "environment": facts.environment(runs),
+        "parameters_wrong": wrong, "environment": facts.environment(runs),
         "runs": details, "run_pages": pages, "data_sets": data_sets(plan),
         "scenes": any(picture.scene for s in sections for picture in s.pictures),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",

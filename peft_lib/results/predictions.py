@@ -3,9 +3,6 @@
 import math
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from peft_lib.names import first_line
 from peft_lib.statistics.items import Items, Measure, NotComparable, measure
 
@@ -17,6 +14,9 @@ six digits, and losses were summed in another order."""
 
 def read_items(folder: Path) -> Items:
     """The test items of a run. Raises NotComparable if there are none or the file cannot be read."""
+    import pyarrow as pa  # here: planning loads the kinds of artefacts, which name this module
+    import pyarrow.parquet as pq
+
     path = folder / "predictions.parquet"
     try:
         table = pq.read_table(path, columns=list(COLUMNS))

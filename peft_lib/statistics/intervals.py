@@ -105,11 +105,3 @@ def half_width(sd: float, n: int, level: float = LEVEL) -> float:
     from scipy import stats
 
     return float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / n**0.5
-
-
-def intervals_overlap(a: tuple[float | None, float | None], b: tuple[float | None, float | None]) -> bool | None:
-    """Whether two intervals share a point; None if one of them does not exist."""
-    (low_a, high_a), (low_b, high_b) = a, b
-    if low_a is None or high_a is None or low_b is None or high_b is None:
-        return None
-    return low_a <= high_b and low_b <= high_a

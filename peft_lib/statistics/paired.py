@@ -21,7 +21,7 @@ family of ninety comparisons. All pairs of a row are therefore looked at togethe
 Statistical Applications in Genetics and Molecular Biology 3 (2004), article 3): variances are taken to be draws from
 s0^2 nu0 / chi^2(nu0), nu0 and s0^2 are fitted to the log v of all pairs, and v becomes (nu0 s0^2 + (S - 1) v) / (nu0 + S - 1) with
 nu = nu0 + S - 1, at most the (S - 1)(M - 1) that the row has. Where methods differ much in how steady they are nu0 is small and each
-pair keeps its own; where they do not, all lend each other strength. Below FEWEST_MODERATED methods each pair keeps its own.
+pair keeps its own; where they do not, all lend each other strength. Twins (methods with the same answers) count once. Below FEWEST_MODERATED methods each pair keeps its own.
 
 Below three seeds there is no variance over seeds to speak of: items alone are resampled, and the statement is of the runs as they
 are, not of other seeds.
@@ -113,29 +113,46 @@ class Compared:
         return self.observed.shape[1] >= FEWEST
 
     @cached_property
+    def same_as(self) -> tuple[int, ...]:
+        """For each method the first one with its values in all seeds and all resamples: itself, but for twins."""
+        import numpy as np
+
+        whole = np.concatenate([self.observed[None], self.resampled])
+        found: list[int] = []
+        for m in range(len(self.observed)):
+            alike = (k for k in dict.fromkeys(found) if np.allclose(whole[:, k], whole[:, m], rtol=0, atol=NOTHING))
+            found.append(next(alike, m))
+        return tuple(found)
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """Methods without those that another one before them equals: twins would be counted twice."""
+        return tuple(dict.fromkeys(self.same_as))
+
+    @cached_property
     def _prior(self) -> tuple[float, float]:
         """nu0 and s0^2 of the variances of all pairs; (0, 0) where each keeps its own."""
         import numpy as np
 
-        methods, seeds = self.observed.shape
-        if methods < FEWEST_MODERATED:
+        if len(self.distinct) < FEWEST_MODERATED:
             return 0.0, 0.0
-        first, second = np.triu_indices(methods, 1)
-        return prior_variance((self.observed[first] - self.observed[second]).var(1, ddof=1), seeds - 1)
+        kept = self.observed[list(self.distinct)]
+        first, second = np.triu_indices(len(kept), 1)
+        return prior_variance((kept[first] - kept[second]).var(1, ddof=1), kept.shape[1] - 1)
 
     def _seeds(self, singles: "np.ndarray", drawn: "np.ndarray") -> tuple[float, float, float]:
         """(e / S, V, nu) of a pair: singles (S,) and their resamples (R, S)."""
         import numpy as np
 
-        methods, seeds = self.observed.shape
-        own = float(seeds - 1)
+        seeds = self.observed.shape[1]
+        own, others = float(seeds - 1), max(1, len(self.distinct) - 1)
         v, e = float(singles.var(ddof=1)), float((drawn - singles).var(1, ddof=1).mean())
         prior, variance = self._prior
         if np.isinf(prior):
-            v, nu = variance, own * (methods - 1)
+            v, nu = variance, own * others
         else:
             v, nu = (prior * variance + own * v) / (prior + own), prior + own
-            nu = min(nu, own * (methods - 1))
+            nu = min(nu, own * others)
         return e / seeds, max(0.0, v - e) / seeds, nu
 
     def pair(self, a: int, b: int, level: float = LEVEL) -> Difference:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from peft_lib.statistics.intervals import half_width, intervals_overlap, summarise
+from peft_lib.statistics.intervals import half_width, summarise
 
 
 class TestStatistics:
@@ -85,8 +85,3 @@ class TestStatistics:
     def test_failed_values_are_refused(self):
         with pytest.raises(ValueError, match="finite"):
             summarise([1.0, float("nan")])
-
-    def test_overlap(self):
-        assert intervals_overlap((0, 1), (1, 2)) is True
-        assert intervals_overlap((0, 1), (1.1, 2)) is False
-        assert intervals_overlap((0, 1), (None, None)) is None
