@@ -170,7 +170,7 @@ def _of_place(
         after = [effective_weight(first, place.completed(s[:-1], s[-1], seed)) for s in (*states, reference)]
         yield Block(name, slice(start, start + place.d_out), torch.stack(after[:-1]) - after[-1])
         return
-    step = max(1, BLOCK // (len(states) * place.d_in))
+    step = max(1, BLOCK // (2 * len(states) * place.d_in))
     for top in range(0, place.d_out, step):
         rows = slice(top, min(top + step, place.d_out))
         made = torch.stack([_difference(state, reference, rows, place.d_in) for state in states])
@@ -207,10 +207,11 @@ def _in_full(centre: Centre, epochs: Sequence[int]) -> "Iterator[Block]":
         for name, (parameter, start, turned) in centre.in_full.items():
             weight = centre.space[name]
             slices = [file.get_slice(f"trained/{TAG}/{parameter}") for file in files]
-            step = max(1, BLOCK // (len(epochs) * max(1, weight[0].numel())))
+            step = max(1, BLOCK // (2 * len(epochs) * max(1, weight[0].numel())))  # the last block is still held
             for top in range(0, len(weight), step):
                 rows = slice(top, min(top + step, len(weight)))
                 stored = slice(start + rows.start, start + rows.stop)
-                parts = [part[:, stored].t() if turned else part[stored] for part in slices]
-                made = torch.stack([part.to(weight.device).float() for part in parts]) - weight[rows].float()
-                yield Block(name, rows, made)
+                made = torch.empty(len(epochs), *weight[rows].shape, device=weight.device)
+                for one, part in zip(made, slices, strict=True):
+                    one.copy_(part[:, stored].t() if turned else part[stored])
+                yield Block(name, rows, made.sub_(weight[rows]))
