@@ -65,6 +65,9 @@ def show(seen: dict[str, Any], other: str) -> None:
     rows = [[a["id"], a["number"], *(a[name] for name in columns), a["hours"]] for a in seen["artefacts"]]
     rows.append(["each run once", None, *(total.get(name) for name in columns), total["hours"]])
     table("Runs by artefact", ("artefact", "number", *columns.values(), hours), rows)
+    if seen["diagnostics"]:
+        rows = [[d["options"], d["runs"], d["done"], d["todo"]] for d in seen["diagnostics"]]
+        table("Diagnostics of finished runs", ("diagnostic and options", "runs", "done", "to do"), rows)
     if seen["hours"]:
         table(
             f"{hours} of runs to do",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from peft_lib.display import style
 from peft_lib.display.markup import plain_name, short
@@ -35,3 +36,10 @@ def named(cell: Cell) -> str:
 
 def axis_label(label: str, unit: str) -> str:
     return f"{label} ({unit})" if unit else label
+
+
+def line_look(method: str, place: int) -> dict[str, Any]:
+    """Colour by place; a shape per family. Where the colours start over, lines are dashed."""
+    marker = style.look(style.family(method))["marker"]
+    colour = style.LINES[place % len(style.LINES)]
+    return {"marker": marker, "color": colour, "linestyle": "--" if place >= len(style.LINES) else "-"}

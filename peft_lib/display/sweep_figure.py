@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from peft_lib.display import style
-from peft_lib.display.figures import TITLE, axis_label, save, short_name
+from peft_lib.display.figures import TITLE, axis_label, line_look, save, short_name
 from peft_lib.display.markup import plain_name, short
 from peft_lib.display.tables import panel_name, setting_name
 from peft_lib.display.view import Picture
@@ -36,7 +36,7 @@ def draw(name: str, along: str, cells: list[Cell], plan: "Plan", folder: "Path")
     if not panels:
         return []
     methods = list(dict.fromkeys(c.column for c in cells))
-    looks = {m: _look(m, place) for place, m in enumerate(methods)}
+    looks = {m: line_look(m, place) for place, m in enumerate(methods)}
     across = min(2, len(panels))
     down = math.ceil(len(panels) / across)
     figure = style.new_figure(4.6 * across, 3.2 * down + 0.5)
@@ -89,13 +89,6 @@ def positions(values: list[str]) -> tuple[dict[str, float], str]:
         return {value: float(place) for place, value in enumerate(values)}, "named"
     smallest, largest = min(numbers.values()), max(numbers.values())
     return numbers, "log" if smallest > 0 and largest >= WIDE * smallest else "linear"
-
-
-def _look(method: str, place: int) -> dict[str, Any]:
-    """Colour by place; a shape per family. Where the colours start over, lines are dashed."""
-    marker = style.look(style.family(method))["marker"]
-    colour = style.LINES[place % len(style.LINES)]
-    return {"marker": marker, "color": colour, "linestyle": "--" if place >= len(style.LINES) else "-"}
 
 
 def _line(axes: Axes, cells: list[Cell], at: dict[str, float], look: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ class Line:
 
 LINES = {
     "n": Line("runs"), "edge": Line("edge"), "sd": Line("sd", "sd"), "interval": Line("95%", "95 % interval"),
+    "bounds": Line("95%"),
     "values": Line("seeds", "single seeds"), "change": Line("change", "change vs best"),
     "ratio": Line("ratio", "ratio to reference"), "formula": Line("formula"), "paper": Line("paper", "published"),
     "also": Line("paper"), "difference": Line("diff."),
@@ -102,13 +103,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: file name without ending, what it shows in words, its size in pixels."""
+    """A drawn figure: file name without ending, what it shows in words, its size in pixels.
+
+    scene: name of a file beside it with the same data as a script, which the page can show in three dimensions; empty: none.
+    """
 
     name: str
     alt: str
     title: str
     width: int
     height: int
+    scene: str = ""
 
 
 class Footnotes:

@@ -1,38 +1,16 @@
-"""Facts of a study computed from its runs: how many went well, do counts fit formulas, do twins agree, where it ran."""
+"""Facts of a study computed from its runs: how many went well, do counts fit formulas, where it ran."""
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from peft_lib.display.markup import plain_name
-from peft_lib.display.tables import task_name
-from peft_lib.methods.registry import get_method
 from peft_lib.results.parameter_counts import counts
 from peft_lib.results.statuses import RECORDED
-from peft_lib.study.plan import Plan, Point
-from peft_lib.study.quantities import quantity
+from peft_lib.study.plan import Plan
 
 STATUSES = (*RECORDED, "stale", "missing", "unreadable")
-
-
-@dataclass(frozen=True)
-class Twin:
-    """One run beside the run of its method's twin, which takes the same steps: same task, settings and seed."""
-
-    task: str
-    method: str
-    twin: str
-    seed: int
-    value: float
-    other: float
-    unit: str
-
-    @property
-    def difference(self) -> float:
-        return self.value - self.other
 
 
 def status_counts(runs: pd.DataFrame) -> dict[str, int]:
@@ -55,25 +33,6 @@ def parameter_check(plan: Plan, runs: pd.DataFrame) -> tuple[int, list[str]]:
 def _column(runs: pd.DataFrame, name: str) -> dict[str, Any]:
     """Run id -> value of a column."""
     return {str(run_id): value for run_id, value in runs[name].items()}
-
-
-def twins(plan: Plan, runs: pd.DataFrame) -> list[Twin]:
-    """All pairs of ok runs of methods that are one up to rounding (`Method.twin`)."""
-    by_place: dict[tuple, Point] = {}
-    for points in plan.points.values():
-        for p in points:
-            by_place[p.model, p.dataset, p.method, p.seed, tuple(p.varied.items())] = p
-    scores = _column(runs, "test_metric")
-    pairs = []
-    for (model, dataset, method, seed, varied), point in by_place.items():
-        other = by_place.get((model, dataset, get_method(method).twin, seed, varied))
-        if other is None or not all(runs.loc[p.run_id, "status"] == "ok" for p in (point, other)):
-            continue
-        what = quantity("test_metric", plan.datasets[dataset].metric)
-        a, b = (what.scale * float(scores[p.run_id]) for p in (point, other))
-        task = task_name(plan, model, dataset, ", ".join(f"{k} {v}" for k, v in varied))
-        pairs.append(Twin(task, plain_name(method), plain_name(other.method), seed, a, b, what.unit))
-    return pairs
 
 
 def environment(runs: pd.DataFrame) -> dict[str, str]:

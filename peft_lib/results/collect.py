@@ -20,8 +20,8 @@ from peft_lib.study.quantities import MEASURE_COLUMNS, QUANTITIES, quantity, val
 
 
 def collect(plan: Plan, results: Path | str) -> pd.DataFrame:
-    """Rows of all planned runs, indexed by run id: the RESULT columns, `gap_absolute`, `folder`, and a column for each
-    metric that a data set may have (`test_measures.f1`).
+    """Rows of all planned runs, indexed by run id: the RESULT columns, `gap_absolute`, `gap_running`, `folder`, and a
+    column for each metric that a data set may have (`test_measures.f1`).
 
     A stale run keeps its values, so that tables can show them marked; it never enters a mean with fresh ones. Results that
     have not changed since the last call come from the folder's index (index.py), which is brought up to date.
@@ -29,7 +29,7 @@ def collect(plan: Plan, results: Path | str) -> pd.DataFrame:
     index = ResultIndex(Path(results))
     rows = {run_id: _row(plan, run_id, index) for run_id in plan.runs}
     index.save()
-    columns = [*RESULT.names, "gap_absolute", "folder", *MEASURE_COLUMNS]
+    columns = [*RESULT.names, "gap_absolute", "gap_running", "folder", *MEASURE_COLUMNS]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
     frame.index.name = "run"
     return frame
@@ -52,6 +52,7 @@ def _row(plan: Plan, run_id: str, index: ResultIndex) -> dict[str, Any]:
         return {**known, "status": "unreadable", "reason": f"result.parquet: {problem}"}
     row = {name: rows[0].get(name) for name in RESULT.names}
     row |= {"folder": spec.folder, "gap_absolute": None if row["gap"] is None else abs(row["gap"])}
+    row["gap_running"] = _difference(row["test_loss"], row["train_loss_running"])
     row |= {column: value_of(rows[0], column) for column in MEASURE_COLUMNS}
     expected = plan.fingerprint(run_id)
     if row["fingerprint"] != expected:
@@ -59,6 +60,10 @@ def _row(plan: Plan, run_id: str, index: ResultIndex) -> dict[str, Any]:
         row["reason"] = f"made by fingerprint {row['fingerprint']}, the study now asks for {expected}{was}"
         row["status"] = "stale"
     return row
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def _problem(rows: list[dict[str, Any]], run_id: str) -> str | None:

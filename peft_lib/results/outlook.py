@@ -11,12 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from peft_lib.results.collect import collect
+from peft_lib.results.diagnosed import diagnosed
 from peft_lib.results.index import ResultIndex
 from peft_lib.results.statuses import RECORDED
 from peft_lib.study import cost
+from peft_lib.study.diagnoses import wanted
 from peft_lib.study.needs import needs
 from peft_lib.study.plan import Plan, prepared_folder
 
@@ -53,12 +56,26 @@ def outlook(
         "processor": processor.name,
         "total": total,
         "artefacts": artefacts,
+        "diagnostics": _diagnostics(plan, frame, results),
         "hours": _by_source(todo, hours, sources),
         "gpus": _gpus(plan, todo, hours) if cuda else [],
         "disk": _disk(plan, todo, resources),
         "stale": _groups(plan, stale),
         "change": None if against is None else _change(plan, against, status, hours),
     }
+
+
+def _diagnostics(plan: Plan, frame: pd.DataFrame, results: Path) -> list[dict[str, Any]]:
+    """Diagnostics that artefacts ask for: of how many runs, and of how many that are asked for they are done (or cannot be)."""
+    rows: dict[str, Any] = frame[["status", "reason", "started", "finished"]].to_dict("index")  # type: ignore[assignment]
+    listed = []
+    for diagnostic, run_ids in wanted(plan).items():
+        asked = [run_id for run_id in run_ids if run_id in plan.asked]
+        found = [diagnosed(plan, run_id, rows[run_id], diagnostic, results).status for run_id in asked]
+        done = sum(status in ("ok", "not_available") for status in found)
+        facts = {"id": diagnostic.id, "options": diagnostic.canonical, "runs": len(run_ids)}
+        listed.append({**facts, "asked": len(asked), "done": done, "todo": len(asked) - done})
+    return listed
 
 
 def _progress(ids: Iterable[str], status: Mapping[str, str], hours: Mapping[str, float]) -> dict[str, Any]:

@@ -31,8 +31,10 @@ class Quantity:
 
 QUANTITIES = {
     "test_metric": Quantity("test metric", "test_metric", "", "none"),
+    "val_metric": Quantity("validation metric", "val_metric", "", "none"),
     "gap": Quantity("generalization gap", "gap", "nats", "none", digits=3),
     "gap_absolute": Quantity("absolute generalization gap", "gap_absolute", "nats", "lower", digits=3, low=0),
+    "gap_running": Quantity("running generalization gap", "gap_running", "nats", "none", digits=3),
     "test_loss": Quantity("test loss", "test_loss", "nats", "lower", digits=3, low=0),
     "val_loss": Quantity("validation loss", "val_loss", "nats", "lower", digits=3, low=0),
     "train_loss": Quantity("clean train loss", "train_loss", "nats", "lower", digits=3, low=0),
@@ -42,8 +44,10 @@ QUANTITIES = {
     "cpu_s": Quantity("processor time", "cpu_s", "CPU-s", "lower", digits=1, low=0),
     "peak_memory_bytes": Quantity("peak memory", "peak_memory_bytes", "MiB", "lower", scale=2.0**-20, digits=0, low=0),
 }
-"""`gap` is signed (test minus clean train), so it has neither direction nor bounds; `peak_memory_bytes` is the
-accelerator's peak of allocated bytes, or the peak resident set of the process on a CPU."""
+"""`gap` is signed (test minus clean train), so it has neither direction nor bounds, and so is `gap_running` (test minus the
+mean training loss while the weights of the selected epoch were moving, dropout on: the paper's reading in one code base,
+PROTOCOL 9); `peak_memory_bytes` is the accelerator's peak of allocated bytes, or the peak resident set of the process on a
+CPU."""
 
 
 def _of(task: str, **metrics: Quantity) -> dict[str, Quantity]:
@@ -96,12 +100,14 @@ def value_of(row: Mapping[str, Any], column: str) -> Any:
 
 def quantity(name: str, dataset_metric: str) -> Quantity:
     """The quantity of that name on data of that metric. Raises KeyError for an unknown one."""
-    if name != "test_metric":
+    if name not in ("test_metric", "val_metric"):
         what = QUANTITIES[name]
         return (
             replace(what, unit=LOSS_UNITS[str(DATASET_METRICS[dataset_metric].task)]) if what.unit == "nats" else what
         )
     shown = DATASET_METRICS[dataset_metric]
+    if name == "val_metric":
+        return replace(shown, label=f"validation {shown.label}", column="val_metric")
     return replace(shown, label=f"test {shown.label}")
 
 

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -126,3 +128,12 @@ def test_a_study_whose_runs_keep_too_little_is_refused(copy: Path, tmp_path: Pat
     assert done.returncode != 0
     assert "artefacts[0] (drift.yaml" in said and "drift needs what its runs do not keep (keep: none): fft on" in said
     assert "set keep: selected for them" in said
+
+
+def test_the_plan_counts_them(copy: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.plan", "--configfile", STUDY, "--json"],
+        cwd=copy, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    (seen,) = json.loads(done.stdout)["diagnostics"]
+    assert (json.loads(seen["options"]), seen["runs"], seen["done"], seen["todo"]) == ({"kind": "drift"}, 3, 3, 0)
