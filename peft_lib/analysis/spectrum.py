@@ -11,8 +11,8 @@ from peft_lib.layers.links import Link
 
 @dataclass(frozen=True)
 class Update:
-    """One delta (d_out, d_in). values: its singular values, (n,) fp64, falling. touched: (d_in,) bool, the columns with an
-    entry that is not zero."""
+    """One delta (d_out, d_in). values: its singular values, (n,) fp64, falling. touched: (d_in,) bool, the input columns
+    that training has moved."""
 
     values: Tensor
     touched: Tensor
@@ -50,7 +50,7 @@ class Update:
 def of_matrices(before: Tensor, after: Tensor) -> Update:
     """The update from W0 to W, both (d_out, d_in) fp32; the difference is taken in fp64, where it is exact."""
     delta = after.double() - before.double()
-    return Update(torch.linalg.svdvals(delta), (delta != 0).any(dim=0))
+    return Update(_singular_values(delta), (delta != 0).any(dim=0))
 
 
 def of_links(links: Sequence[Link], d_in: int) -> Update:
@@ -62,7 +62,13 @@ def of_links(links: Sequence[Link], d_in: int) -> Update:
     b = torch.cat([link.scale * link.B.double() for link in links], dim=1)
     a = torch.cat([_a(link, d_in) for link in links])
     core = torch.linalg.qr(b, mode="r").R @ torch.linalg.qr(a.mT, mode="r").R.mT
-    return Update(torch.linalg.svdvals(core), touched(links, d_in))
+    return Update(_singular_values(core), touched(links, d_in))
+
+
+def _singular_values(matrix: Tensor) -> Tensor:
+    """Those of an fp64 matrix; what is zero up to rounding (links that share columns have a sum of lower rank) is zero."""
+    values = torch.linalg.svdvals(matrix)
+    return torch.where(values > max(matrix.shape) * torch.finfo(torch.float64).eps * values[:1], values, 0.0)
 
 
 def touched(links: Sequence[Link], d_in: int) -> Tensor:

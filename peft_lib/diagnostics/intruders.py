@@ -49,6 +49,7 @@ class Intruders(OfMatrices, IntruderOptions, Diagnostic):
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
         in_the_middle = []
+        self.snapshot(run)  # or it is not available
         for place, before, after in run.matrices(self.targets, self.at):
             before, after = before.to(run.device), after.to(run.device)
             base = spectra.of(place, before, self.side)

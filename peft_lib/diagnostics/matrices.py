@@ -1,10 +1,15 @@
 """Options that diagnostics of weight matrices share, and artefacts that show them: which matrices, of which epoch."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from peft_lib.diagnostics.diagnostic import NotAvailable
 from peft_lib.study.types import Frozen, Name
+
+if TYPE_CHECKING:
+    from peft_lib.diagnostics.opened import OpenedRun
+    from peft_lib.layers.delta_file import Snapshot
 
 CACHE = "spectra"
 """Folder below the runs' cache for the singular vectors of weights before training."""
@@ -20,3 +25,13 @@ class OfMatrices(Frozen):
         "selected",
         description="weights of the reported epoch, or of the last one (runs that differ in the two: keep: both)",
     )
+
+    def snapshot(self, run: "OpenedRun") -> "Snapshot":
+        """What the run had learnt at that epoch. Raises NotAvailable if it has not kept it."""
+        from peft_lib.diagnostics.registry import DiagnosticError
+
+        try:
+            return run.snapshot(self.at)
+        except DiagnosticError as error:
+            kept = f"the run kept no weights of its {self.at} epoch (keep: {run.result['keep']})"
+            raise NotAvailable(f"{kept}: set keep: both and repeat it") from error

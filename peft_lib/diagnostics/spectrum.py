@@ -29,7 +29,7 @@ class SpectrumOptions(Frozen):
     """What is kept."""
 
     values: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        64, description="how many of the largest singular values of each update are kept"
+        32, description="how many of the largest singular values of each update are kept"
     )
 
 
@@ -42,6 +42,7 @@ class Spectrum(OfMatrices, SpectrumOptions, Diagnostic):
         "update_norm": "norm of the update",
         "relative_norm": "norm of the update, relative to the weights'",
         "update_spectral_norm": "largest spectral norm of an update",
+        "growth": "growth of the product of spectral norms (Theorem 1)",
         "effective_rank": "effective rank of the update, mean over matrices",
         "stable_rank": "stable rank of the update, mean over matrices",
         "columns_touched": "share of input columns touched, mean over matrices",
@@ -52,7 +53,7 @@ class Spectrum(OfMatrices, SpectrumOptions, Diagnostic):
         from peft_lib.analysis.spectrum import of_links, of_matrices, touched
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
-        snapshot = run.snapshot(self.at)
+        snapshot = self.snapshot(run)
         found: list[Row] = []
         for place, before, after in run.matrices(self.targets, self.at):
             links = factors_of(snapshot, place)
@@ -106,6 +107,9 @@ def _of_run(found: list[Row]) -> Iterator[Row]:
     if base:
         yield Row("relative_norm", norm / base)
     yield Row("update_spectral_norm", max(by_quantity["update_spectral_norm"]))
+    shares = by_quantity.get("relative_spectral_norm", [])
+    if len(shares) == len(by_quantity["update_spectral_norm"]):
+        yield Row("growth", math.fsum(math.log1p(d) for d in shares))  # log of prod (w + d) / prod w
     for name in ("effective_rank", "stable_rank", "columns_touched"):
         if name in by_quantity:
             yield Row(name, fmean(by_quantity[name]))

@@ -1,7 +1,7 @@
 """Tables as LaTeX (booktabs, longtable). Widths are planned: a table that is too wide is parted."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -27,10 +27,23 @@ PANEL_TITLE = 44
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a table that fits a page's width. `part` says which, if there are several."""
+    """A part of a table that fits a page's width. `part` says which, if there are several; remarks stand below it if `after`."""
 
     code: Latex
     part: str
+    after: bool = True
+
+
+def of_several(tables: Sequence[Table], make: Callable[[Table], list[Block]]) -> list[Block]:
+    """The blocks of an artefact's tables. Of several tables each is named by its title, and the remarks stand below the last."""
+    made = [(table, make(table)) for table in tables]
+    if len(made) < 2:
+        return [block for _, blocks in made for block in blocks]
+    return [
+        replace(block, part=": ".join(t for t in (table.title, block.part) if t), after=table is tables[-1])
+        for table, blocks in made
+        for block in blocks
+    ]
 
 
 def entry(e: Entry) -> Latex:

@@ -22,7 +22,7 @@ _LATEX = {
     "\u25bc": r"$\blacktriangledown$", "\u2020": r"$\dagger$", "\u2011": "-",
     "[": "{[}", "]": "{]}", "*": "{*}", "\u00e6": r"\ae{}", "\u00c6": r"\AE{}", "\u00f8": r"\o{}", "\u00d8": r"\O{}",
     "\u0153": r"\oe{}", "\u0152": r"\OE{}", "\u0142": r"\l{}", "\u0141": r"\L{}", "\u0131": r"\i{}", "\u00a7": r"\S{}",
-    "\u00b0": r"$^\circ$",
+    "\u00b0": r"$^\circ$", "\u221a": r"$\surd$", "\u2016": r"$\Vert$",
 }  # fmt: skip
 _BAD = "\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _GREEK = frozenset(

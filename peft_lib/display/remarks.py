@@ -1,5 +1,6 @@
 """Sentences below a table that more than one kind of artefact needs."""
 
+from peft_lib.diagnostics.options import Around
 from peft_lib.display.markup import plain_name
 from peft_lib.display.view import Table
 from peft_lib.results.cells import Cell
@@ -67,3 +68,24 @@ def published_remarks(cells: list[Cell], published: str | None) -> list[str]:
         if joined
         else "No cell of this table has a published counterpart."
     ]
+
+
+def around_remark(options: Around) -> str:
+    """At which weights, along what and on which items the loss was taken."""
+    moment = "selected epoch" if options.at == "selected" else "last epoch"
+    moves = "all matrices move" if options.subspace == "all" else "the weights of the run's target set alone move"
+    scaled = {
+        "row": "every row of a direction has the norm of the weight's row (filter normalisation), which makes a direction of few "
+        "columns a steep one",
+        "tensor": "every weight's direction has the norm of the weight",
+        "none": "directions have length 1",
+    }[options.normalisation]
+    items = (
+        f"{options.batches} batches of {options.batch_size}"
+        if options.batch_size
+        else f"{options.batches} of the run's batches"
+    )
+    return (
+        f"Around the weights of the {moment}, adapters merged: {moves}, biases and norms do not; {scaled}. Loss in evaluation mode "
+        f"on the same validation items everywhere: {items}, or all where there are fewer."
+    )

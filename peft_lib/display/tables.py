@@ -94,6 +94,41 @@ def by_method(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     return [Table(headings, labels, tuple(rows), spans)]
 
 
+def by_quantity(cells: list[Cell], plan: "Plan", notes: Footnotes, labels: dict[str, str]) -> list[Table]:
+    """One table, a part per quantity: rows are tasks, columns methods. labels: panel -> what the part is called; panels without
+    one are left out."""
+    shown = [c for c in cells if c.panel in labels]
+    if not shown:
+        return []
+    rows: list[Row] = []
+    for panel, label in labels.items():
+        part = [c for c in shown if c.panel == panel]
+        units = sorted({c.unit for c in part if c.unit})
+        name = f"{label} ({units[0]})" if len(units) == 1 else label
+        rows += [replace(row, group=name) for table in by_method(part, plan, notes) for row in table.rows]
+    whole = by_method(shown, plan, notes)[0]
+    return [replace(whole, rows=tuple(rows))]
+
+
+def by_number(cells: list[Cell], plan: "Plan", notes: Footnotes, labels: dict[str, str]) -> list[Table]:
+    """One table, a part per task: rows are methods, columns quantities. labels: panel -> column heading, without a unit."""
+    tasks: dict[tuple[str, str, str], dict[str, dict[str, Cell]]] = {}
+    for cell in cells:
+        if cell.panel in labels:
+            tasks.setdefault((cell.model, cell.dataset, cell.row), {}).setdefault(cell.column, {})[cell.panel] = cell
+    if not tasks:
+        return []
+    rows = []
+    for task, methods in tasks.items():
+        name = task_name(plan, *task)
+        for method, of in methods.items():
+            entries = tuple(entry(of[panel], notes, single=True) if panel in of else EMPTY for panel in labels)
+            rows.append(Row((Label.method(method),), entries, name))
+    units = {panel: {c.unit for c in cells if c.panel == panel and c.unit} for panel in labels}
+    columns = (f"{label} ({min(units[p])})" if len(units[p]) == 1 else label for p, label in labels.items())
+    return [Table(("Method",), tuple(map(Label.plain, columns)), tuple(rows))]
+
+
 def _panel_label(panel: str, cell: Cell) -> str:
     if panel == "trainable_pct":
         return "trained, % of model + A + B"

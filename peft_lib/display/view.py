@@ -103,13 +103,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: file name without ending, what it shows in words, its size in pixels."""
+    """A drawn figure: file name without ending, what it shows in words, its size in pixels.
+
+    scene: name of a file beside it with the same data as a script, which the page can show in three dimensions; empty: none.
+    """
 
     name: str
     alt: str
     title: str
     width: int
     height: int
+    scene: str = ""
 
 
 class Footnotes:

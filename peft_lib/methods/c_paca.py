@@ -19,4 +19,5 @@ METHOD = Method(
     options=SparseChainOptions,
     default_execution="inplace",
     twin="r_c3la",
+    unchained="paca",
 )

@@ -13,4 +13,5 @@ METHOD = Method(
     start=start,
     chains=True,
     lr_group="lora",
+    unchained="lora",
 )

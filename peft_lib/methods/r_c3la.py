@@ -21,4 +21,5 @@ METHOD = Method(
     column_sparse=True,
     options=ChainOptions,
     dense_parent="rac_lora",
+    unchained="r_cla",
 )

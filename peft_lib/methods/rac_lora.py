@@ -15,4 +15,5 @@ METHOD = Method(
     trains=("B",),
     start=start,
     chains=True,
+    unchained="asym_lora",
 )

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,27 @@ def write_page(
         "runs_sentence": runs_sentence(counted, len(runs)), "parameters_sentence": parameters_sentence(right, wrong),
         "parameters_wrong": wrong, "environment": facts.environment(runs),
         "runs": details, "run_pages": pages, "data_sets": data_sets(plan),
+        "scenes": any(picture.scene for s in sections for picture in s.pictures),
         "files_sentence": f"{counted['ok']} of {len(runs)} runs and {sum(map(len, cells.values())):,} cells",
     }  # fmt: skip
     write_text(out / "index.html", visible(env.get_template("index.html.j2").render(values).lstrip()))
     for task, page in pages.items():
         text = env.get_template("runs.html.j2").render(study=plan.study, task=task, items=details[task])
         write_text(out / page, visible(text.lstrip()))
-    with atomic_path(out / "assets" / "style.css") as temporary:
-        shutil.copyfile(templates / "style.css", temporary)
+    copies = {"style.css": templates / "style.css"}
+    if values["scenes"]:
+        copies |= {"scenes.js": templates / "scenes.js", "plotly.min.js": _plotly()}
+    for name, source in copies.items():
+        with atomic_path(out / "assets" / name) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def _plotly() -> Path:
+    """The script that draws in three dimensions, from plotly's package, which is not loaded for it (a CPU-second)."""
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("plotly is not installed: pip install -r envs/requirements.txt")
+    return Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
 
 
 def _environment(templates: Path) -> Environment:

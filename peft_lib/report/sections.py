@@ -50,7 +50,7 @@ class Section:
         make = latex_tables.of_texts if self.artefact.layout == "settings" else latex_tables.by_method
         return {
             "artefact": self.artefact, "remarks": self.remarks, "legend": self.legend, "footnotes": self.footnotes,
-            "blocks": [] if heat else [block for table in self.tables for block in make(table)],
+            "blocks": [] if heat else latex_tables.of_several(self.tables, make),
             "panels": latex_tables.panels(tuple(self.tables)) if heat else "",
         }  # fmt: skip
 

@@ -18,6 +18,7 @@ _TYPES = {
     "rank_in_row": COUNT,
     "run_ids": pa.list_(TEXT),
     "values": pa.list_(NUMBER),
+    "points": pa.list_(NUMBER),
     "tied": TRUTH,
 } | dict.fromkeys(
     (
@@ -56,6 +57,5 @@ def read_cells(path: Path | str) -> list[Cell]:
         raise ValueError(
             f"{path}: cells of schema version {version}, this code reads {CELLS_VERSION}. Rebuild the tables"
         )
-    return [
-        Cell(**{**row, "run_ids": tuple(row["run_ids"]), "values": tuple(row["values"])}) for row in table.to_pylist()
-    ]
+    lists = ("run_ids", "values", "points")
+    return [Cell(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]

@@ -32,6 +32,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     values: tuple[float, ...] = ()
+    points: tuple[float | None, ...] = ()
     ratio: float | None = None
     expected: float | None = None
     intended: float | None = None
@@ -109,6 +110,7 @@ DESCRIPTIONS = {
     "low": "lower end of the 95 % interval of the mean over seeds (docs/results.md); null below three seeds",
     "high": "upper end of it",
     "values": "the single runs' values that the value is the mean of, in the order of run_ids",
+    "points": "numbers that are drawn together, in the order that the kind says: the losses of a landscape row by row (b from -m to m, in each a from -m to m; null where the loss is not finite), a path's a and b epoch by epoch",
     "ratio": "value divided by the reference method's",
     "expected": "value by formula (trainable parameters)",
     "intended": "counts: the value of our own reading, where the printed count needs another one",

@@ -110,3 +110,9 @@ def test_columns_touched_over_a_chain():
     assert of_links([*links, back], D_IN).share_touched == 0.4
     assert of_links([links[0], back], D_IN).norm == pytest.approx(0, abs=1e-12)
     assert touched([lowrank(0)], D_IN).all()
+
+
+def test_what_is_zero_up_to_rounding_is_zero():
+    """Links on the same columns: their sum has the rank of one."""
+    found = of_links([columns(0, 1, 2), columns(1, 2, 1), columns(2, 1, 2)], D_IN)
+    assert len(found.values) == 6 and found.values[1] > 0.1 and found.values[2:].tolist() == [0.0] * 4
