@@ -191,6 +191,15 @@ class TestTuning:
         best = tuned(cells_of(plan, "tuned", runs, tmp_path / "loss"), "lora")["best"]
         assert best.text == "learning rate 0.0001" and best.edge == "smallest lr"
 
+    def test_equal_metrics_are_told_apart_by_loss_and_what_is_equal_in_both_is_said(self, tmp_path: Path):
+        plan = tuning_plan(TUNING | {"select_by": "val_metric"})
+        runs = write(plan, tmp_path / "loss", lambda s: quality(s) | {"val_metric": 0.5, "val_loss": abs(s.lr - 1e-2)})
+        best = tuned(cells_of(plan, "tuned", runs, tmp_path / "loss"), "lora")["best"]
+        assert best.text == "learning rate 0.01" and not best.tied
+        runs = write(plan, tmp_path / "both", lambda s: quality(s) | {"val_metric": 0.5, "val_loss": 1.0})
+        best = tuned(cells_of(plan, "tuned", runs, tmp_path / "both"), "lora")["best"]
+        assert best.text == "learning rate 0.0001" and "4 settings are equally good on validation" in best.reason
+
     def test_curves_are_the_expected_best(self, tmp_path: Path):
         for replacement in (True, False):
             plan = tuning_plan(TUNING | {"replacement": replacement, "select_by": "val_metric"})
