@@ -67,6 +67,7 @@ class Tuning(OfGrids):
     )
 
     template: ClassVar[str] = "overall"
+    of_methods: ClassVar[bool] = True
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
@@ -95,7 +96,9 @@ class Tuning(OfGrids):
             setting = Setting(group, spec, *values)
             # A setting that the method has no use for is no setting of it: the runs are the same.
             tried.setdefault((group.model, group.dataset, group.method), {}).setdefault(group.run_ids, setting)
-        return [cell for settings in tried.values() for cell in self._of_method(context, list(settings.values()))]
+        tasks = list(dict.fromkeys((model, dataset) for model, dataset, _ in tried))
+        ordered = sorted(tried, key=lambda key: tasks.index((key[0], key[1])))  # grids may have parts of a task
+        return [cell for key in ordered for cell in self._of_method(context, list(tried[key].values()))]
 
     def _of_method(self, context: Context, settings: list[Setting]) -> Iterator[Cell]:
         group = settings[0].group
