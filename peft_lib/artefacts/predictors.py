@@ -6,13 +6,13 @@ test: does the measured gap point to the better method more often than landscape
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from peft_lib.artefacts.kind import OfGrids
 from peft_lib.diagnostics.diagnostic import Diagnostic
-from peft_lib.diagnostics.registry import AnyDiagnostic
+from peft_lib.diagnostics.registry import any_diagnostic
 from peft_lib.display.predictor_tables import (
     ALL,
     CORRELATION,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
     from peft_lib.study.schema import Study
 
+OneDiagnostic: Any = any_diagnostic()
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not decidable with these runs"
 Known = dict[str, dict[str, tuple[Values, dict[str, int]]]]
 """Predictor -> task -> its numbers, and why runs have none."""
@@ -63,7 +64,7 @@ class Predictors(OfGrids):
     """Spearman correlations and shares of wrong pairs, task by task and over all tasks."""
 
     kind: Literal["predictors"]
-    candidates: tuple[AnyDiagnostic, ...] = Field(
+    candidates: tuple[OneDiagnostic, ...] = Field(
         (),
         description="diagnostics whose numbers are tried, each with its options",
         examples=["[{kind: sharpness}, {kind: intruders}]"],
