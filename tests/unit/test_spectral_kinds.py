@@ -37,6 +37,9 @@ def counted(spec: RunSpec, place: str, threshold: float) -> int:
 def intruders(spec: RunSpec) -> Iterable[Row]:
     yield from (Row("vectors", 192, place) for place in PLACES)
     yield from (Row("intruders", max(0, counted(spec, p, t)), p, t) for p in PLACES for t in THRESHOLDS)
+    for place in PLACES:  # among the first ten
+        yield Row("vectors", 10, place, None, 10)
+        yield from (Row("intruders", round(10 * t), place, t, 10) for t in THRESHOLDS)
     yield Row("intruders", 7.0)
 
 
@@ -89,6 +92,12 @@ class TestIntruders:
             assert cell.low is not None and cell.high is not None and 0 <= cell.low <= cell.high <= 192
         assert [c.value for c in cells if c.column == VECTORS] == [192, 192]
 
+    def test_the_first_k(self, tmp_path):
+        plan, runs = made(tmp_path, INTRUDERS | {"k": 10}, intruders, tasks=["vit_tiny/cifar10"])
+        cells = cells_of(plan, "figure4", runs, tmp_path)
+        assert {c.row: c.value for c in of(cells, column="lora")} == {f"{t:g}": round(10 * t) for t in THRESHOLDS}
+        assert [c.value for c in cells if c.column == VECTORS] == [10]
+
     @pytest.mark.parametrize(("layers", "kept"), [("v_proj", (1, 3)), (["layers.0.attention.q_proj"], (0,))])
     def test_layers_choose_places(self, tmp_path, layers, kept):
         plan, runs = made(tmp_path, INTRUDERS | {"layers": layers}, intruders)
@@ -131,14 +140,14 @@ class TestIntruders:
         assert "hollow: fewer runs than planned" in drawing and ">LoRA+<" in drawing and ">Asym<" not in drawing
 
     def test_page_and_latex(self, tmp_path):
-        plan, runs = made(tmp_path, INTRUDERS | {"table": [0.25, 1.0], "k": 100}, intruders)
+        plan, runs = made(tmp_path, INTRUDERS | {"table": [0.25, 1.0], "k": 10}, intruders)
         page, tex = report(plan, runs, tmp_path)
         cells = cells_of(plan, "figure4", runs, tmp_path)
         for cell in cells:
             if cell.row in ("0.25", "1") and cell.method:
                 assert f"{cell.number:.1f}" in page and f"{cell.number:.1f}" in tex["figure4"]
-        said = "Number of the 100 first left singular vectors of the trained matrix"
-        assert said in page and said in tex["figure4"] and "192 vectors a matrix" in page
+        said = "Number of the first 10 left singular vectors of the trained matrix"
+        assert said in page and said in tex["figure4"] and "the first 10 vectors of a matrix" in page
         assert (
             "figures/figure4.svg" in page
             and "paper's Figure 4" in page
@@ -245,11 +254,11 @@ class TestSpectrum:
 
 def test_artefacts_that_ask_the_same_share_their_numbers():
     plan = make_plan(
-        [INTRUDERS, INTRUDERS | {"id": "again", "layers": "v_proj", "scale": "log"}, SPECTRUM], main=grid()
+        [INTRUDERS, INTRUDERS | {"id": "again", "layers": "v_proj", "scale": "log", "k": 10}, SPECTRUM], main=grid()
     )
     asked = {d for a in plan.study.artefacts for d in a.diagnostics(plan)}
     assert sorted(d.kind for d in asked) == ["intruders", "spectrum"]
-    others = make_plan([INTRUDERS | {"k": 10}, INTRUDERS | {"id": "b", "side": "right", "targets": "all"}], main=grid())
+    others = make_plan([INTRUDERS | {"k": 5}, INTRUDERS | {"id": "b", "side": "right", "targets": "all"}], main=grid())
     assert len({d.id for a in others.study.artefacts for d in a.diagnostics(others)} | {d.id for d in asked}) == 4
 
 

@@ -36,9 +36,9 @@ def runs(resources, tmp_path_factory, root):
     unregister("dora")
 
 
-def at(rows: list[Row], quantity: str, x: float | None = None) -> dict[str | None, float]:
+def at(rows: list[Row], quantity: str, x: float | None = None, y: float | None = None) -> dict[str | None, float]:
     """Place -> value."""
-    return {r.place: r.value for r in rows if r.quantity == quantity and r.x == x}
+    return {r.place: r.value for r in rows if (r.quantity, r.x, r.y) == (quantity, x, y)}
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -47,7 +47,7 @@ def test_intruders_of_a_run_are_those_of_its_weights(runs, method, side):
     found = list(Intruders(side=side).rows(runs(method)))
     weights = {place: (before, after) for place, before, after in runs(method).matrices("qv")}
     assert len(weights) == PLACES
-    at_middle = []
+    at_middle, at_first = [], []
     for place, (before, after) in weights.items():
         vectors = [singular_vectors(w, side).vectors.double() for w in (before, after)]
         cosines = (vectors[1].mT @ vectors[0]).abs().amax(dim=1)
@@ -56,13 +56,21 @@ def test_intruders_of_a_run_are_those_of_its_weights(runs, method, side):
             assert at(found, "intruders", threshold)[place] == (changed and int((cosines < threshold).sum()))
         assert at(found, "intruders", 1.0)[place] == (32 if changed else 0)
         assert at(found, "vectors")[place] == 32
+        for threshold in THRESHOLDS[:-1]:
+            first = int((cosines[:10] < threshold).sum())
+            assert at(found, "intruders", threshold, 10)[place] == (changed and first), "of the largest singular values"
+        assert at(found, "vectors", y=10)[place] == 10
+        at_first.append(at(found, "intruders", MIDDLE, 10)[place])
         at_middle.append(at(found, "intruders", MIDDLE)[place])
         assert changed == (method != "head_only")
-    assert at(found, "intruders") == {None: fmean(at_middle)}, "the one number of the run"
+    assert at(found, "intruders") == {None: fmean(at_middle)} and at(found, "intruders_first") == {
+        None: fmean(at_first)
+    }
+    assert set(Intruders.scalars) == {r.quantity for r in found if r.place is None}
 
 
 def test_options_of_intruders(runs):
-    """The first k alone; thresholds of one's own; and the one number does not depend on which are asked for."""
+    """The first few alone; thresholds of one's own; and the one number does not depend on which are asked for."""
     lora = runs("lora")
     every = list(Intruders().rows(lora))
     some = list(Intruders(thresholds=(0.3, 0.95)).rows(lora))
@@ -70,9 +78,10 @@ def test_options_of_intruders(runs):
     for threshold in (0.3, 0.95):
         assert at(some, "intruders", threshold) == at(every, "intruders", threshold)
     assert at(some, "intruders") == at(every, "intruders")
-    first = list(Intruders(k=3).rows(lora))
-    assert set(at(first, "vectors").values()) == {3.0} == set(at(first, "intruders", 1.0).values())
-    assert all(at(first, "intruders", 0.9)[p] <= at(every, "intruders", 0.9)[p] for p in at(first, "vectors"))
+    first = list(Intruders(first=3).rows(lora))
+    assert set(at(first, "vectors", y=3).values()) == {3.0} == set(at(first, "intruders", 1.0, 3).values())
+    assert at(first, "intruders", 0.9) == at(every, "intruders", 0.9)
+    assert at(list(Intruders(first=100).rows(lora)), "intruders", 0.9, 100) == at(every, "intruders", 0.9)
 
 
 def test_runs_of_a_model_share_its_spectra(runs, monkeypatch):
