@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,27 @@ def test_one_seed_has_no_spread(tmp_path):
     for cells in cells_of(plan, tmp_path / "results").values():
         assert all(c.sd is None and c.low is None and c.n <= 1 for c in cells)
     build_report(plan, tmp_path / "results", tmp_path / "report")
+
+
+@pytest.mark.browser
+def test_a_click_brings_the_surfaces_of_a_page_that_is_opened_as_a_file(whole, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert browser, "no chromium: install it, or deselect with -m 'not browser'"
+    plan, results = whole
+    build_report(plan, results, tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text()
+    click = '<script>document.querySelector("figure button").click()</script></body>'
+    (tmp_path / "report/clicked.html").write_text(page.replace("</body>", click))
+    command = [
+        browser, "--headless", "--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-sync",
+        "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
+        (tmp_path / "report/clicked.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "js-plotly-plot" in done.stdout and "gl-container" in done.stdout
+    assert "cannot be shown" not in done.stdout
+    # The button is gone, and the picture stays.
+    assert done.stdout.count("data-scene=") == page.count("data-scene=") - 1
+    assert done.stdout.count("<img") == page.count("<img")
