@@ -4,7 +4,7 @@ Nothing here loads torch before it is called: planning imports this file with th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,8 +81,8 @@ def centre_of(run: "OpenedRun", options: Around) -> Centre:
 def objective_of(run: "OpenedRun", model: "nn.Module", options: Around) -> "Objective":
     """The mean loss in evaluation mode over validation items that (seed, validation split) determine.
 
-    `batches` times the batch size of them, or all where there are fewer; without autocast, unless the run's precision asks
-    for it. In evaluation mode an item's loss does not depend on its batch, so they pass through the model in large ones, of
+    `batches` times the batch size of them, or all where there are fewer. In fp32, unless the options or weights that are
+    stored in bf16 ask for the run's own arithmetic. In evaluation mode an item's loss does not depend on its batch, so they pass through the model in large ones, of
     items of similar lengths.
     """
     import numpy as np
@@ -102,9 +102,11 @@ def objective_of(run: "OpenedRun", model: "nn.Module", options: Around) -> "Obje
     cut = batches(np.argsort(lengths, kind="stable"), lengths, min(EVAL_BATCH, limit), EVAL_TOKENS)
     made = [(on(run, parts.data.collate(chosen[c])), on(run, parts.data.targets(chosen[c]))) for c in cut]
 
+    own = options.precision == "run" or run.result["storage"] == "bf16"
+
     def loss(model: "nn.Module", batch: Any) -> "Tensor":
         inputs, targets = batch
-        with run.autocast():
+        with run.autocast() if own else nullcontext():
             outputs = parts.backbone.forward(model, inputs)
         total: Tensor = parts.task.losses(outputs, targets).double().sum()
         return total
