@@ -1,4 +1,4 @@
-"""Sentences on a task: who leads and by how much, what lies within the noise, costs, the named method, sparse twins, floors."""
+"""Sentences on a task: who leads and by how much, what is not told apart, costs, the named method, sparse twins, floors."""
 
 from collections.abc import Iterator
 
@@ -20,6 +20,7 @@ from peft_lib.report.task_material import Material
 from peft_lib.results.cells import Cell
 from peft_lib.results.comparison_panels import AGAINST, AHEAD, LEADER, VALUE, WEAK, told_apart
 from peft_lib.results.marks import best_of, goodness
+from peft_lib.statistics.intervals import FEWEST
 from peft_lib.study.quantities import baseline_name
 
 
@@ -30,7 +31,9 @@ def headline(m: Material) -> str:
     if not near and not behind:
         return start
     if not near:
-        return f"{start}, ahead of {'the one other method' if len(behind) == 1 else f'all {len(behind)} other methods'}"
+        # Of one or two seeds only the trained models are compared.
+        where = " in these runs" * (behind[0].n < FEWEST)
+        return f"{start}, ahead of {'the one other method' if len(behind) == 1 else f'all {len(behind)} other methods'}{where}"
     twins = [c for c in near if c.value == 0 and c.column in [b.column for b in best_of(m.good)]]
     shown = [c for c in near if c not in twins]
     if not shown:
@@ -43,7 +46,7 @@ def headline(m: Material) -> str:
 
 
 def margins(m: Material) -> Iterator[str]:
-    """By how much the leader is ahead, and what lies within the noise."""
+    """By how much the leader is ahead, and what is not told apart."""
     near, behind = m.others()
     if behind:
         first, last = behind[0], behind[-1]
@@ -66,13 +69,13 @@ def margins(m: Material) -> Iterator[str]:
         yield sentence(f"{text}, p {p_text(worst) if worst < 0.001 else f'at most {p_text(worst)}'} after correction")
     if near:
         parts = [
-            f"{name_of(c.column)} {difference_of(c)}{', only before correction beyond chance' * (c.text == WEAK)}"
+            f"{name_of(c.column)} {difference_of(c)}{' (beyond chance before correction)' * (c.text == WEAK)}"
             for c in near
         ]
         unit = " points" if in_points(m.what) else ""
         more = f"; and {len(parts) - FEW} more" if len(parts) > FEW + 1 else ""
         shown = parts[:FEW] if more else parts
-        yield f"Within the noise: {'; '.join(shown)}{more}{unit and f' ({unit.strip()})'}."
+        yield f"Not told apart: {'; '.join(shown)}{more}{unit and f' ({unit.strip()})'}."
 
 
 def untested(m: Material) -> str:

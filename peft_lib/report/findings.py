@@ -11,8 +11,8 @@ from peft_lib.artefacts.cost import Cost
 from peft_lib.artefacts.heatmap import Heatmap
 from peft_lib.artefacts.methods import Methods
 from peft_lib.display.tables import task_name
-from peft_lib.report import finding_sentences
-from peft_lib.report.finding_limits import edges, failures, fewer, limits
+from peft_lib.report.finding_limits import edges, failures, few_seeds, fewer, limits
+from peft_lib.report.finding_sentences import against, cost, floor, headline, margins, parents, untested
 from peft_lib.report.task_material import Material
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Task
@@ -71,11 +71,11 @@ def _task(m: Material, at_edges: list[str]) -> TaskFindings:
     ]
     if not m.good:
         some = any(c.measured for c in m.values)
-        headline = "No method has a result from all its runs yet." if some else "No method has a result yet."
-        return TaskFindings(name, headline, [*at_edges, *(s for s in lost if s)])
-    said = TaskFindings(name, finding_sentences.headline(m))
+        nothing = "No method has a result from all its runs yet." if some else "No method has a result yet."
+        return TaskFindings(name, nothing, [*at_edges, *(s for s in lost if s)])
+    said = TaskFindings(name, headline(m))
     parts = [
-        *finding_sentences.margins(m), finding_sentences.untested(m), finding_sentences.cost(m), finding_sentences.against(m), finding_sentences.parents(m), finding_sentences.floor(m), *limits(m.of, m.cells, m.what), *at_edges, *lost,
+        *margins(m), few_seeds(m.cells), untested(m), cost(m), against(m), parents(m), floor(m), *limits(m.of, m.what), *at_edges, *lost,
     ]  # fmt: skip
     said.sentences = [s for s in parts if s]
     return said
