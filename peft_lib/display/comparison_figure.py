@@ -65,8 +65,9 @@ def _picture(name: str, title: str, tasks: tuple[Task, ...], cells: list[Cell], 
     handles = [
         Line2D([], [], label="told apart from the leader, 95 % interval", **look),
         Line2D([], [], label="not told apart", markerfacecolor="none", **look),
-        Line2D([], [], label="single seeds", linestyle="", marker="|", markersize=6, color=style.MUTED),
     ]
+    if any(len(c.values) > 1 for t in tasks for c in _tested(cells, t)):
+        handles.append(Line2D([], [], label="single seeds", linestyle="", marker="|", markersize=6, color=style.MUTED))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return save(figure, folder, name, f"Differences to the best method of each task. {'. '.join(said)}.", title)
 

@@ -3,7 +3,16 @@
 from peft_lib.display.entries import fixed
 from peft_lib.report.sentences import FEW, and_list, in_points, name_of, status_of
 from peft_lib.results.cells import Cell
-from peft_lib.results.comparison_panels import CORRECTED, LAST_EPOCH, LEADER, MORE, MORE_SEEDS, NOT_LEARNT, SINGLE
+from peft_lib.results.comparison_panels import (
+    CORRECTED,
+    LAST_EPOCH,
+    LEADER,
+    LIMITS,
+    MORE,
+    MORE_SEEDS,
+    NOT_LEARNT,
+    SINGLE,
+)
 from peft_lib.results.context import Task
 from peft_lib.statistics.intervals import FEWEST, half_width
 from peft_lib.study.quantities import Quantity
@@ -12,16 +21,19 @@ OFTEN = 1 / 3
 """Share of runs at their last epoch from which on it is said of a task."""
 
 
-def limits(of: dict[tuple[str, str], Cell], cells: list[Cell], what: Quantity) -> list[str]:
-    """Sentences from the cells of the panel `limits`, by (panel, column)."""
-    named = {column: cell for (panel, column), cell in of.items() if panel == "limits"}
-    said = []
+def few_seeds(cells: list[Cell]) -> str | None:
+    """What tests of one or two seeds are about."""
     tested = [c for c in cells if c.panel == LEADER and c.p is not None]
-    if tested and tested[0].n < FEWEST:
-        seeds = f"{tested[0].n} seed{'s' * (tested[0].n != 1)}"
-        said.append(
-            f"With {seeds} the tests are over test items alone: whether these trained models differ, not what other seeds would do."
-        )
+    if not tested or tested[0].n >= FEWEST:
+        return None
+    seeds = f"{tested[0].n} seed{'s' * (tested[0].n != 1)}"
+    return f"With {seeds} the tests are over test items alone: whether these trained models differ, not what other seeds would do."
+
+
+def limits(of: dict[tuple[str, str], Cell], what: Quantity) -> list[str]:
+    """Sentences from the cells of the panel `limits`, by (panel, column)."""
+    named = {column: cell for (panel, column), cell in of.items() if panel == LIMITS}
+    said = []
     last = named.get(LAST_EPOCH)
     if last and last.value and last.value >= OFTEN * last.n:
         share = f"All {last.n} runs" if last.value == last.n else f"{last.value:.0f} of {last.n} runs"

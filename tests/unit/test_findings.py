@@ -97,7 +97,7 @@ def test_a_leader_that_is_ahead_of_all_says_by_how_much_and_at_what_cost():
         "LoRA takes 3.0 CPU-s; the cheapest of those next behind, cLA, 11.00 points behind, takes 1.0 CPU-s, 67 % less."
         in text
     )
-    assert "cLA \u22121.00 against Asym (not told apart)" in text and "Within the noise" not in text
+    assert "cLA \u22121.00 against Asym (not told apart)" in text and "Not told apart" not in text
 
 
 def test_what_is_not_told_apart_is_named_and_its_cheapest():
@@ -108,7 +108,7 @@ def test_what_is_not_told_apart_is_named_and_its_cheapest():
     )  # fmt: skip
     assert headline.endswith("not told apart from Asym and cLA")
     assert (
-        "Within the noise: Asym \u22121.00 [\u22123.00, +1.00]; cLA \u22122.05 [\u22124.00, \u22120.10], only before"
+        "Not told apart: Asym \u22121.00 [\u22123.00, +1.00]; cLA \u22122.05 [\u22124.00, \u22120.10] (beyond chance before"
         in text
     )
     assert "Ahead of Head only by 30.00 points (95 % interval 27.00 to 33.00), p <0.001 after correction." in text
