@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import AfterValidator
+
+from peft_lib.artefacts.comparisons import check_comparable
 from peft_lib.artefacts.kind import Metric, OfGrids
 from peft_lib.display.chaining_tables import (
     BASE,
@@ -44,7 +47,7 @@ class Chaining(OfGrids):
     """A row per task and pair: both means, their paired difference, what the chain did."""
 
     kind: Literal["chaining"]
-    metric: Metric = "test_metric"
+    metric: Annotated[Metric, AfterValidator(check_comparable)] = "test_metric"
 
     def build(self, context: Context) -> list[Cell]:
         """Panels are the chains' method ids; p_adjusted is Holm's over all pairs of the artefact."""

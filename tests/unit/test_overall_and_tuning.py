@@ -87,6 +87,15 @@ class TestOverall:
         for text in (page, latex["all"]):
             assert "Over 1 of 2 rows." in text and "no value from all planned runs of cLA" in text
 
+    def test_methods_that_are_named_are_compared_whatever_became_of_others(self, tmp_path: Path):
+        named = ["lora", "cola", "asym_lora"]
+        plan = make_plan([OVERALL | {"methods": named}], main=grid())
+        runs = write(plan, tmp_path, lambda s: None if s.method == "cla" else {})
+        cells = cells_of(plan, "all", runs, tmp_path)
+        rows = [scores(runs, task, named) for task in TASKS]
+        ranks = np.mean([rankdata(-row.mean(axis=1)) for row in rows], axis=0)
+        assert {m: c.value for m, c in panel(cells, "mean_rank").items()} == dict(zip(named, ranks, strict=True))
+
     def test_nothing_is_ranked_without_a_complete_row(self, tmp_path: Path):
         plan = make_plan([OVERALL], main=grid())
         runs = write(plan, tmp_path, lambda s: None if (s.method, s.seed) == ("lora", 1) else {})
@@ -125,6 +134,10 @@ class TestOverall:
     def test_options_are_checked(self):
         with pytest.raises(StudyError, match="does not run that method"):
             make_plan([OVERALL | {"against": "fft"}], main=grid())
+        with pytest.raises(StudyError, match="does not run that method"):
+            make_plan([OVERALL | {"methods": ["lora", "fft"]}], main=grid())
+        with pytest.raises(StudyError, match="is one of them"):
+            make_plan([OVERALL | {"methods": ["cla", "cola"]}], main=grid())
         with pytest.raises(StudyError, match="more, or less, is better"):
             make_plan([OVERALL | {"metric": "gap"}], main=grid())
 
