@@ -84,6 +84,9 @@ class Artefact(Frozen):
         """Notes what is wrong with its options. `where`: its place in the study."""
         check_published(getattr(self, "published", None), self.kind, (*where, "published"), parser, self.published_by)
 
+    def check_plan(self, where: Location, plan: "Plan", parser: Parser) -> None:
+        """Notes what is wrong with its options for the runs of a study that is well-formed: names of places, for instance."""
+
     def build(self, context: Context) -> list[Cell]:
         """Its cells, from the plan and the runs' rows."""
         raise NotImplementedError(f"kind {self.kind} does not say how its cells are made")
