@@ -49,7 +49,7 @@ COMPARABLE = (
     "test_metric", "test_loss", "gap", "gap_absolute",
     *(f"test_{name}" for name in DATASET_METRICS if name not in ("chrf", "nist")),
 )  # fmt: skip
-"""Quantities of test items that can be resampled (statistics/items.py)."""
+"""Quantities of test items that can be resampled (statistics/measures.py)."""
 
 
 def check_comparable(name: str) -> str:

@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 
 from peft_lib.names import first_line
-from peft_lib.statistics.items import Items, Measure, NotComparable, measure
+from peft_lib.statistics.items import Items, NotComparable
+from peft_lib.statistics.measures import Measure, measure
 
 COLUMNS = ("id", "label", "prediction", "score", "loss", "weight")
 TOLERANCE = 1e-5

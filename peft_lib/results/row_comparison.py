@@ -9,7 +9,8 @@ from peft_lib.results.context import Context, Group
 from peft_lib.results.predictions import checked_measure, read_items
 from peft_lib.statistics.draws import generator
 from peft_lib.statistics.families import ALPHA, holm, letters
-from peft_lib.statistics.items import RIGHT_OR_WRONG, Items, Measure, NotComparable, in_order_of, places, resample
+from peft_lib.statistics.items import Items, NotComparable, in_order_of, places
+from peft_lib.statistics.measures import RIGHT_OR_WRONG, Measure, resample
 from peft_lib.statistics.paired import DRAWS, Compared, Difference, mcnemar
 from peft_lib.study.declared import declared
 from peft_lib.study.quantities import MEASURES, QUANTITIES, Quantity, quantity
@@ -163,7 +164,7 @@ def compare_row(context: Context, groups: list[Group], metric: str) -> RowCompar
 
 
 def measure_name(metric: str, headline: str) -> str:
-    """The name in statistics/items.py of a quantity on data with that headline metric."""
+    """The name in statistics/measures.py of a quantity on data with that headline metric."""
     if metric == "test_metric":
         return headline
     return QUANTITIES[metric].column.removeprefix(f"{MEASURES}.")

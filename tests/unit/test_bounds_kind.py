@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from scipy import stats
 
 from peft_lib.artefacts.bounds import DERIVED, PRINTED
 from peft_lib.diagnostics.diagnostic import Row
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.diagnostics.spectrum import Spectrum
 from peft_lib.methods.registry import available, get_method
 from peft_lib.results.bound_terms import printed, terms, widths_of

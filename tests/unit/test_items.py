@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from peft_lib.statistics.draws import generator, item_weights
-from peft_lib.statistics.items import Items, NotComparable, in_order_of, measure, places, resample
+from peft_lib.statistics.items import Items, NotComparable, in_order_of, places
+from peft_lib.statistics.measures import measure, resample
 from peft_lib.tasks import classification, generation, regression
 from peft_lib.tasks.answers import Answers
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from scipy import stats
 
 from peft_lib.artefacts.predictors import CONTRADICTED, OPEN, SUPPORTED, verdict
 from peft_lib.diagnostics.diagnostic import Row
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.diagnostics.registry import read_diagnostic
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
