@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 from peft_lib.results.cells import Cell
+from peft_lib.results.collect import collect
 from peft_lib.statistics.across import interquartile_mean, normalised
 from peft_lib.statistics.tuning import expected_best
 from peft_lib.study.plan import Plan
@@ -290,6 +291,8 @@ class TestTuning:
         best = {(c.dataset, c.method): c.text for c in cells if c.column == "best"}
         assert list(best) == [("cifar10", "lora"), ("cifar10", "cla"), ("officehome", "lora")]
         assert best["cifar10", "cla"] == "learning rate 0.01"
+        page, _ = report(plan, collect(plan, tmp_path), tmp_path)
+        assert "gain by tuning" not in page and "too few methods have a value at the default" in page
         with pytest.raises(StudyError, match=r"different tasks or methods; a has vit_tiny/cifar10 with lora too"):
             make_plan([TUNING | {"grid": ["a", "d"]}], **grids | {"d": part(["cla", "lora"], RATES[:2], TASKS[:1])})
 
