@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import AfterValidator
+
+from peft_lib.artefacts.comparisons import check_comparable
 from peft_lib.artefacts.kind import Metric, OfGrids
 from peft_lib.display.chaining_tables import (
     BASE,
     BASE_TOUCHED,
     CHAIN,
     DIFFERENCE,
-    DIFFERS,
     HELPS,
     HURTS,
     LINKS,
-    OPEN,
     RESETS,
     TOUCHED,
     UNKNOWN,
@@ -30,9 +31,10 @@ from peft_lib.methods.method import CHAIN_SETTINGS
 from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.chains import base_of, columns_touched, planned_links
+from peft_lib.results.comparison_panels import AHEAD, BEHIND, verdict
 from peft_lib.results.context import Context, Group
 from peft_lib.results.row_comparison import RowComparison, compare_row
-from peft_lib.statistics.families import ALPHA, holm
+from peft_lib.statistics.families import holm
 from peft_lib.statistics.items import NotComparable
 from peft_lib.study.labels import setting_text
 from peft_lib.study.spec import RunSpec
@@ -45,7 +47,7 @@ class Chaining(OfGrids):
     """A row per task and pair: both means, their paired difference, what the chain did."""
 
     kind: Literal["chaining"]
-    metric: Metric = "test_metric"
+    metric: Annotated[Metric, AfterValidator(check_comparable)] = "test_metric"
 
     def build(self, context: Context) -> list[Cell]:
         """Panels are the chains' method ids; p_adjusted is Holm's over all pairs of the artefact."""
@@ -149,19 +151,15 @@ def _corrected(cells: list[Cell]) -> list[Cell]:
     asked = {question(c): c.p for c in cells if c.column == DIFFERENCE and c.p is not None}
     adjusted = dict(zip(asked, holm([p or 0.0 for p in asked.values()]), strict=True))
     return [
-        replace(c, p_adjusted=adjusted[question(c)], text=_verdict(c, adjusted[question(c)]))
-        if c.column == DIFFERENCE and c.p is not None
-        else c
+        _worded(replace(c, p_adjusted=adjusted[question(c)])) if c.column == DIFFERENCE and c.p is not None else c
         for c in cells
     ]
 
 
-def _verdict(cell: Cell, p: float) -> str:
-    if p >= ALPHA:
-        return OPEN
-    if cell.direction == "none":
-        return DIFFERS
-    return HELPS if (cell.number > 0) == (cell.direction == "higher") else HURTS
+def _worded(cell: Cell) -> Cell:
+    """With its verdict in the words of kind comparisons; a chain that is ahead helps."""
+    words = verdict(cell)
+    return replace(cell, text={AHEAD: HELPS, BEHIND: HURTS}.get(words, words))
 
 
 def _other_settings(chain: RunSpec, base: RunSpec) -> str | None:

@@ -22,6 +22,7 @@ from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
 from peft_lib.study.quantities import QUANTITIES
 from peft_lib.study.types import Name
+from peft_lib.study.wording import OneOrMany
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -68,13 +69,23 @@ class Overall(OfGrids):
     against: Annotated[
         Name | None, Field(description="method that the probability of improvement is over; absent: it is left out")
     ] = None
+    methods: Annotated[tuple[Name, ...], OneOrMany()] = Field(
+        (), description="methods that are compared, so that one that fails does not cost all others its rows; absent: all that "
+        "every grid runs", examples=["[lora, cla, paca]"],
+    )  # fmt: skip
     highlight: Highlight = 3
 
     template: ClassVar[str] = "overall"
+    not_null: ClassVar[tuple[str, ...]] = ("grid", "methods")
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
         self.check_reference_method(self.against, where, study, parser, "against")
+        for method in self.methods:
+            self.check_reference_method(method, where, study, parser, "methods")
+        if self.against is not None and self.methods and self.against not in self.methods:
+            rule = "the method that others are compared with is one of them"
+            parser.problem((*where, "against"), self.against, rule, "add it to methods, or leave methods out")
         if self.metric != "test_metric" and QUANTITIES[self.metric].direction == "none":
             rule = "methods are put in order by a quantity of which more, or less, is better"
             parser.problem((*where, "metric"), self.metric, rule, "use test_metric, test_loss or gap_absolute")
@@ -84,7 +95,8 @@ class Overall(OfGrids):
         rows = list(context.rows())
         if not rows:
             return []
-        methods = [m for m in dict.fromkeys(g.method for g in rows[0]) if all(m in _methods(row) for row in rows)]
+        shared = set.intersection(*map(_methods, rows)) & set(self.methods or _methods(rows[0]))
+        methods = [g.method for g in rows[0] if g.method in shared]
         lines = [self._line(context, row, methods) for row in rows]
         return [*self._summed(lines, methods), *self._of_rows(lines, methods)]
 

@@ -8,6 +8,7 @@ from peft_lib.display.entries import entry, fixed
 from peft_lib.display.tables import task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.results.cells import Cell
+from peft_lib.results.comparison_panels import ALIKE, DIFFERS, WEAK
 from peft_lib.statistics.intervals import FEWEST
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ HEADINGS = {
     BASE: "without", CHAIN: "chained", DIFFERENCE: "difference", VERDICT: "does it help?", RESETS: "resets of a run",
     LINKS: "links at the reported epoch", TOUCHED: "columns touched, chained", BASE_TOUCHED: "columns touched, without",
 }  # fmt: skip
-HELPS, HURTS, DIFFERS, OPEN, UNKNOWN = "helps", "hurts", "differs", "not told apart", "not tested"
+HELPS, HURTS, UNKNOWN = "helps", "hurts", "not tested"
 
 
 def tables_of(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
@@ -44,11 +45,15 @@ def remarks_of(cells: list[Cell]) -> list[str]:
     parts = [f"{word} in {counted[word]}" for word in (HELPS, HURTS, DIFFERS) if counted[word]]
     tested = len(found) - counted[UNKNOWN]
     said = []
-    if tested:
-        clear = f"Chaining {' and '.join(parts)}" if parts else "Chaining neither helps nor hurts for certain in any"
+    if parts:
+        rest = counted[ALIKE] + counted[WEAK]
         said.append(
-            f"{clear} of {tested} pairs; in {counted[OPEN]} the difference is not told from chance at 5 % (Holm)."
+            f"Chaining {' and '.join(parts)} of {tested} pairs; in {rest} the difference is not told from chance at 5 % (Holm)."
         )
+    elif tested:
+        said.append(f"In none of {tested} pairs is the difference told from chance at 5 % (Holm).")
+    if counted[WEAK]:
+        said.append(f"{WEAK[0].upper()}{WEAK[1:]}: p alone is below 0.05, among so many pairs it may be chance.")
     seeds = {c.n for c in found if c.p is not None}
     if seeds:
         over = "test items and seeds" if min(seeds) >= FEWEST else "test items alone, so the statement is of these runs"

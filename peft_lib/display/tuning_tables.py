@@ -30,6 +30,8 @@ NAMED = 8
 def tables_of(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
     """A part per task, a row per method."""
     columns = [c for c in (*HEADINGS, COST) if any(cell.column == c and cell.panel == TUNED for cell in cells)]
+    if all(c.status == "not_available" for c in cells if c.column == DEFAULT):  # said once, below the table
+        columns = [c for c in columns if c not in (DEFAULT, GAIN)]
     lines: dict[tuple[str, str, str], dict[str, Cell]] = {}
     for c in cells:
         if c.panel == TUNED:

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 from peft_lib.results.cells import Cell
+from peft_lib.results.collect import collect
 from peft_lib.statistics.across import interquartile_mean, normalised
 from peft_lib.statistics.tuning import expected_best
 from peft_lib.study.plan import Plan
@@ -87,6 +88,15 @@ class TestOverall:
         for text in (page, latex["all"]):
             assert "Over 1 of 2 rows." in text and "no value from all planned runs of cLA" in text
 
+    def test_methods_that_are_named_are_compared_whatever_became_of_others(self, tmp_path: Path):
+        named = ["lora", "cola", "asym_lora"]
+        plan = make_plan([OVERALL | {"methods": named}], main=grid())
+        runs = write(plan, tmp_path, lambda s: None if s.method == "cla" else {})
+        cells = cells_of(plan, "all", runs, tmp_path)
+        rows = [scores(runs, task, named) for task in TASKS]
+        ranks = np.mean([rankdata(-row.mean(axis=1)) for row in rows], axis=0)
+        assert {m: c.value for m, c in panel(cells, "mean_rank").items()} == dict(zip(named, ranks, strict=True))
+
     def test_nothing_is_ranked_without_a_complete_row(self, tmp_path: Path):
         plan = make_plan([OVERALL], main=grid())
         runs = write(plan, tmp_path, lambda s: None if (s.method, s.seed) == ("lora", 1) else {})
@@ -125,6 +135,10 @@ class TestOverall:
     def test_options_are_checked(self):
         with pytest.raises(StudyError, match="does not run that method"):
             make_plan([OVERALL | {"against": "fft"}], main=grid())
+        with pytest.raises(StudyError, match="does not run that method"):
+            make_plan([OVERALL | {"methods": ["lora", "fft"]}], main=grid())
+        with pytest.raises(StudyError, match="is one of them"):
+            make_plan([OVERALL | {"methods": ["cla", "cola"]}], main=grid())
         with pytest.raises(StudyError, match="more, or less, is better"):
             make_plan([OVERALL | {"metric": "gap"}], main=grid())
 
@@ -277,6 +291,8 @@ class TestTuning:
         best = {(c.dataset, c.method): c.text for c in cells if c.column == "best"}
         assert list(best) == [("cifar10", "lora"), ("cifar10", "cla"), ("officehome", "lora")]
         assert best["cifar10", "cla"] == "learning rate 0.01"
+        page, _ = report(plan, collect(plan, tmp_path), tmp_path)
+        assert "gain by tuning" not in page and "too few methods have a value at the default" in page
         with pytest.raises(StudyError, match=r"different tasks or methods; a has vit_tiny/cifar10 with lora too"):
             make_plan([TUNING | {"grid": ["a", "d"]}], **grids | {"d": part(["cla", "lora"], RATES[:2], TASKS[:1])})
 
