@@ -31,10 +31,9 @@ def largest_cosines(tuned: SingularVectors, base: SingularVectors) -> Tensor:
     return on_spans.amax(dim=1).sqrt().clamp(max=1.0)
 
 
-def intruder_cosines(
-    before: Tensor, after: Tensor, base: SingularVectors, side: Side = "left", k: int | None = None
-) -> Tensor:
-    """Largest cosines of the first k singular vectors of `after` (None: all) with those of `before`: (n,) fp64, in [0, 1].
+def intruder_cosines(before: Tensor, after: Tensor, base: SingularVectors, side: Side = "left") -> Tensor:
+    """Largest cosines of the singular vectors of `after` with those of `before`: (n,) fp64, in [0, 1], that of the largest
+    singular value first.
 
     before, after: W0 and W0 + delta, (d_out, d_in). base: all singular vectors of `before` on that side.
 
@@ -42,8 +41,8 @@ def intruder_cosines(
     exact arithmetic gives 1 only where delta leaves a vector as it was, rounding wherever it turned by less than about 1e-4. So at eps = 1 every vector of a changed matrix is an intruder, as in the paper's figures, and none of an unchanged one.
     """
     if torch.equal(before, after):
-        return base.first(k).values.new_ones(len(base.first(k).values))
-    return largest_cosines(singular_vectors(after, side).first(k), base).clamp(max=BELOW_ONE)
+        return base.values.new_ones(len(base.values))
+    return largest_cosines(singular_vectors(after, side), base).clamp(max=BELOW_ONE)
 
 
 def count(cosines: Tensor, thresholds: Sequence[float]) -> list[int]:

@@ -31,10 +31,6 @@ class SingularVectors:
         apart = self.values[:-1] - self.values[1:] > RESOLUTION * self.values[0]
         return torch.cat((torch.zeros(1, dtype=torch.int64, device=apart.device), apart.long().cumsum(0)))
 
-    def first(self, k: int | None) -> "SingularVectors":
-        """Those of the k largest singular values; None: all."""
-        return SingularVectors(self.values[:k], self.vectors[:, :k])
-
 
 def singular_vectors(weight: Tensor, side: Side = "left") -> SingularVectors:
     """Left or right singular vectors of W (d_out, d_in), at most min(d_out, d_in).

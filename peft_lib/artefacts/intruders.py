@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from peft_lib.artefacts.places import OfPlaces, lines_of, panel_of
 from peft_lib.diagnostics.diagnostic import Diagnostic
-from peft_lib.diagnostics.intruders import IntruderOptions, Intruders, Thresholds
+from peft_lib.diagnostics.intruders import FIRST, IntruderOptions, Intruders, Thresholds
 from peft_lib.diagnostics.matrices import OfMatrices
 from peft_lib.display.entries import entry
 from peft_lib.display.markup import plain_name
@@ -39,6 +39,9 @@ class IntruderCurves(IntruderOptions, OfPlaces):
     """Number of intruder dimensions of a matrix: mean over matrices, then over seeds."""
 
     kind: Literal["intruders"]
+    k: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="only the k vectors of the largest singular values (Shuttleworth et al.: 10); null: all"
+    )
     table: Thresholds = Field(TABLE, description="thresholds that the table shows")
     scale: Literal["linear", "log"] = Field("linear", description="the figure's axis of counts")
 
@@ -48,13 +51,19 @@ class IntruderCurves(IntruderOptions, OfPlaces):
     def diagnostic(self) -> Intruders:
         """What its runs have to be asked for."""
         names = (*IntruderOptions.model_fields, *OfMatrices.model_fields)
-        return Intruders(**{name: getattr(self, name) for name in names})
+        return Intruders(first=self.k or FIRST, **{name: getattr(self, name) for name in names})
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         return {self.diagnostic: self.run_ids(plan)}
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
+        for option in ("thresholds", "table"):
+            values = getattr(self, option)
+            for index, value in enumerate(values):
+                if value in values[:index]:
+                    rule = f"{option} has each threshold once"
+                    parser.problem((*where, option, index), value, rule, "remove one of the two")
         for index, threshold in enumerate(self.table if "table" in self.model_fields_set else ()):
             if threshold not in self.thresholds:
                 rule = "the table shows thresholds at which intruders are counted"
@@ -90,7 +99,11 @@ class IntruderCurves(IntruderOptions, OfPlaces):
 
     def _mean(self, found: "Diagnosed", quantity: str, threshold: float | None) -> float | None:
         """Mean over the places that count."""
-        values = [r.value for r in found.of(quantity) if r.place and r.x == threshold and ends(r.place, self.layers)]
+        values = [
+            r.value
+            for r in found.of(quantity)
+            if r.place and (r.x, r.y) == (threshold, self.k) and ends(r.place, self.layers)
+        ]
         return fmean(values) if values else None
 
     @property
@@ -142,11 +155,11 @@ class IntruderCurves(IntruderOptions, OfPlaces):
         return f"Lines of the number of intruder dimensions over the threshold, one for each method. {'. '.join(said)}."
 
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
-        which = f"the {self.k} first " if self.k else ""
+        which = f"the first {self.k} " if self.k else ""
         which += f"{self.side} singular vectors of the trained matrix"
         said = [
-            f"Number of {which} whose cosine with every {self.side} singular vector of the matrix before training is below the "
-            f"threshold, in size; mean over the {self.matrices}, weights of the {self.at} epoch.",
+            f"Number of {which} whose cosine with each {self.side} singular vector of the matrix before training is below the "
+            f"threshold in absolute value; mean over the {self.matrices}, weights of the {self.at} epoch.",
             "At a threshold of 1 every vector of a matrix that changed counts, and none of one that did not.",
         ]
         return [*said, *spread_remarks(cells, tables)]

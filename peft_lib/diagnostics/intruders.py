@@ -1,10 +1,12 @@
 """Kind `intruders`: how many singular vectors of the trained weights are like none of the weights before (Figure 4).
 
-Rows: `intruders` at a place and a threshold (x); `vectors` at a place, how many were compared; and once per run `intruders`, the
-mean over places at a threshold of 0.5. What is computed: peft_lib/analysis/intruders.py; docs/diagnostics.md.
+Rows: `intruders` at a place and a threshold (x), and the same among the first y vectors; `vectors` at a place, how many were
+compared; and once per run, means over places at a threshold of 0.5: `intruders` and `intruders_first`. What is computed:
+peft_lib/analysis/intruders.py; docs/diagnostics.md.
 """
 
 from collections.abc import Iterable
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """The paper's figures: 0.05 to 1 in steps of 0.05."""
 MIDDLE = 0.5
-"""Threshold of the one number per run."""
+"""Threshold of the numbers of a whole run."""
+FIRST = 10
+"""Shuttleworth et al."""
 
 Threshold = Annotated[Number, Field(gt=0, le=1), Words("a number above 0 and at most 1")]
 Thresholds = Annotated[tuple[Threshold, ...], Field(min_length=1, max_length=100)]
@@ -30,9 +34,6 @@ class IntruderOptions(Frozen):
     """What is counted."""
 
     thresholds: Thresholds = Field(THRESHOLDS, description="largest cosines below which a vector is an intruder")
-    k: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="only the k vectors of the largest singular values (Shuttleworth et al.: 10); null: all"
-    )
     side: Literal["left", "right"] = Field("left", description="which singular vectors: of outputs, or of inputs")
 
 
@@ -41,21 +42,30 @@ class Intruders(OfMatrices, IntruderOptions, Diagnostic):
 
     kind: Literal["intruders"] = "intruders"
 
-    scalars: ClassVar[dict[str, str]] = {"intruders": f"intruder dimensions at {MIDDLE}, mean over matrices"}
+    first: Annotated[int, Field(ge=1)] = Field(
+        FIRST, description="also counted among so many vectors, those of the largest singular values"
+    )
+
+    scalars: ClassVar[dict[str, str]] = {
+        "intruders": f"intruder dimensions at {MIDDLE}, mean over matrices",
+        "intruders_first": f"intruder dimensions at {MIDDLE} among the first vectors, mean over matrices",
+    }
 
     def rows(self, run: "OpenedRun") -> Iterable[Row]:
         from peft_lib.analysis.base_spectra import BaseSpectra
         from peft_lib.analysis.intruders import count, intruder_cosines
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
-        in_the_middle = []
+        in_the_middle: list[tuple[int, int]] = []
         self.snapshot(run)  # or it is not available
         for place, before, after in run.matrices(self.targets, self.at):
             before, after = before.to(run.device), after.to(run.device)
-            base = spectra.of(place, before, self.side)
-            cosines = intruder_cosines(before, after, base, self.side, self.k)
-            yield Row("vectors", len(cosines), place)
-            for threshold, number in zip(self.thresholds, count(cosines, self.thresholds), strict=True):
-                yield Row("intruders", number, place, threshold)
-            in_the_middle += count(cosines, [MIDDLE])
-        yield Row("intruders", sum(in_the_middle) / len(in_the_middle))
+            cosines = intruder_cosines(before, after, spectra.of(place, before, self.side), self.side)
+            for part, y in ((cosines, None), (cosines[: self.first], self.first)):
+                yield Row("vectors", len(part), place, None, y)
+                for threshold, number in zip(self.thresholds, count(part, self.thresholds), strict=True):
+                    yield Row("intruders", number, place, threshold, y)
+            in_the_middle.append((*count(cosines, [MIDDLE]), *count(cosines[: self.first], [MIDDLE])))  # type: ignore[arg-type]
+        every, first = zip(*in_the_middle, strict=True)
+        yield Row("intruders", fmean(every))
+        yield Row("intruders_first", fmean(first))

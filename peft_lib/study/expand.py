@@ -127,6 +127,8 @@ class _Planner:
         data = {**self.data, "rule_texts": texts} if texts else self.data  # a recorded study needs no other file
         plan = Plan(study, models, datasets, runs, points, hows, provenance, data=data)
         check_kept(plan, parser)
+        for index, artefact in enumerate(study.artefacts):
+            artefact.check_plan(("artefacts", index), plan, parser)
         warnings = (*self.tally.warnings, *check_asked(plan, self.data, parser))
         if parser.problems:
             raise StudyError(parser.problems, self.source)

@@ -1,10 +1,14 @@
-"""python -m tests.benchmarks: how long planning, re-reading, a call with nothing to do and collecting take here."""
+"""python -m tests.benchmarks: how long planning, re-reading, a call with nothing to do, collecting and analyses take here."""
 
 import argparse
 import tempfile
+from itertools import chain
 from pathlib import Path
 
+from tests.benchmarks import intruders
 from tests.benchmarks.measure import measure
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -15,7 +19,8 @@ def main() -> None:
     print("| what | CPU s | wall s | ratio | to |\n|---|---|---|---|---|", flush=True)
     known: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for taken in measure(Path(folder), options.runs, options.study):
+        planning = measure(Path(folder), options.runs, options.study)
+        for taken in chain(planning, intruders.measure(Path(folder), ROOT)):
             known[taken.what] = taken.cpu_s
             ratio = f"{taken.cpu_s / known[taken.baseline]:.2f}" if taken.baseline else ""
             print(

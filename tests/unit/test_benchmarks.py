@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from tests.benchmarks import intruders
 from tests.benchmarks.measure import ALONE, measure
+from tests.runs import ROOT
 
 
 def test_every_benchmark_measures_what_it_says(tmp_path: Path) -> None:
@@ -16,3 +18,13 @@ def test_every_benchmark_measures_what_it_says(tmp_path: Path) -> None:
     ]
     assert list(taken) == expected
     assert (tmp_path / "results/index.parquet").is_file() and list((tmp_path / ".snakemake/plans").glob("*.plan"))
+
+
+def test_the_benchmark_of_intruders_counts_the_same_each_way(tmp_path: Path) -> None:
+    taken = list(intruders.measure(tmp_path, ROOT, matrices=2, size=40))
+    names = [
+        f"SVDs of {(what := '2 matrices of 40 x 40')}",
+        *(f"intruders of {what}, {how}" for how in ("no cache", "cache empty", "cache filled")),
+    ]
+    assert [one.what for one in taken] == names
+    assert len(list(tmp_path.rglob("layer.*.safetensors"))) == 2
