@@ -9,13 +9,13 @@ from scipy import stats
 
 from peft_lib.artefacts.bounds import DERIVED, PRINTED
 from peft_lib.diagnostics.diagnostic import Row
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.diagnostics.spectrum import Spectrum
 from peft_lib.methods.registry import available, get_method
 from peft_lib.results.bound_terms import printed, terms, widths_of
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.results.published import REFERENCE
 from peft_lib.results.reference_file import PublishedError
 from peft_lib.run_files import read_rows
