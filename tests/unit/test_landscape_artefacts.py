@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 
 from peft_lib.artefacts.landscape import Landscape
 from peft_lib.artefacts.sharpness import Sharpness
 from peft_lib.diagnostics.diagnostic import Diagnostic, Row
+from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.display import landscape_figure
 from peft_lib.report.build import build_report
 from peft_lib.results.cell_files import read_cells, write_cells
