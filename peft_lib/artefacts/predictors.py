@@ -77,6 +77,8 @@ class Predictors(OfGrids):
         super().check(where, study, parser)
         seen: dict[Diagnostic, int] = {}
         for index, diagnostic in enumerate(self.candidates):
+            if parser.is_broken_below((*where, "candidates", index)):
+                continue  # told already
             if seen.setdefault(diagnostic, index) != index:
                 rule = "a diagnostic with the same options stands there already"
                 parser.problem((*where, "candidates", index), diagnostic.kind, rule, "remove one of the two")

@@ -22,7 +22,7 @@ def diagnostics() -> dict[str, type[Diagnostic]]:
     """Kind -> its class, in alphabetical order. Raises TypeError where two files declare the same kind."""
     found: dict[str, type[Diagnostic]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name in ("opened", "files"):  # load torch and pyarrow
+        if module.name == "opened":  # loads torch
             continue
         for value in vars(importlib.import_module(f"{__package__}.{module.name}")).values():
             for name in _names(value):

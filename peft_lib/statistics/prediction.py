@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from peft_lib.statistics.draws import generator
@@ -232,11 +233,14 @@ def told_apart(first: Sequence[float], second: Sequence[float]) -> bool:
     does not hold 0. Below three seeds of either nothing is known of the noise, and any difference counts."""
     from scipy import stats
 
-    mean_of = [math.fsum(values) / len(values) for values in (first, second)]
-    if mean_of[0] == mean_of[1]:
+    means = [fmean(values) for values in (first, second)]
+    if means[0] == means[1]:
         return False
     if min(len(first), len(second)) < 3:
         return True
-    if all(len(set(values)) == 1 for values in (first, second)):
-        return True  # no spread in either
-    return bool(stats.ttest_ind(first, second, equal_var=False).pvalue < 0.05)
+    spreads = [stdev(values) for values in (first, second)]
+    if not any(spreads):
+        return True
+    (a, b), (sd_a, sd_b) = means, spreads
+    found = stats.ttest_ind_from_stats(a, sd_a, len(first), b, sd_b, len(second), equal_var=False)
+    return bool(found.pvalue < 0.05)

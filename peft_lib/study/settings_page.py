@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from peft_lib.artefacts.kind import Artefact
 from peft_lib.artefacts.registry import kinds
+from peft_lib.diagnostics.registry import diagnostics
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry, PretrainRecipe, Shape
 from peft_lib.study.how import How
 from peft_lib.study.schema import Assets, Grid, Only, Rule, Study, When
@@ -28,6 +29,10 @@ TABLES: dict[str, type[BaseModel]] = {
     "A grid": Grid,
     "An artefact of any kind": Artefact,
     **{f"Options of kind `{name}`": kind for name, kind in kinds().items()},
+    **{
+        f"Options of diagnostic `{name}`, under `candidates` of kind `predictors`": kind
+        for name, kind in diagnostics().items()
+    },
     "`only` of a study": Only,
     "A model (config/models.yaml)": ModelEntry,
     "`pretrain` of a model": PretrainRecipe,

@@ -16,6 +16,7 @@ from peft_lib.results.bound_terms import printed, terms, widths_of
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.results.published import REFERENCE
 from peft_lib.results.reference_file import PublishedError
 from peft_lib.run_files import read_rows
@@ -207,3 +208,19 @@ def test_products_of_norms_are_theorem_1_s(tmp_path: Path):
 def test_nothing_is_diagnosed_unless_it_is_asked_for(tmp_path: Path):
     plan = make_plan(tmp_path)
     assert plan.study.artefacts[0].diagnostics(plan) == {}
+
+
+def test_a_study_without_runs_and_one_that_varies_a_setting_have_their_page(tmp_path: Path):
+    plan = make_plan(tmp_path, norms=True)
+    page, _ = report(plan, collect(plan, tmp_path), tmp_path)
+    assert ">vacuous<" in page and "0 methods with all their runs" in page and page.count("missing") > 20
+    data = synthetic.study(artefacts=[BOUNDS])
+    data["grids"] = {
+        "main": {"tasks": ["/".join(TASK)], "methods": ["lora", "cola", "cla"], "seeds": [0], "vary": {"rank": [2, 8]}}
+    }
+    varied = synthetic.make_plan(tmp_path / "varied", data)
+    cells = build(varied, varied.study.artefacts[0], collect(varied, tmp_path), tmp_path)
+    of_rank = {c.row: c.number for c in cells if (c.method, c.column) == ("lora", "bound")}
+    assert of_rank["rank 8"] == pytest.approx(2 * of_rank["rank 2"])
+    page, _ = report(varied, collect(varied, tmp_path), tmp_path / "varied")
+    assert "(rank 2)" in page and "(rank 8)" in page

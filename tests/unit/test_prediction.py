@@ -155,3 +155,12 @@ def test_noise_of_two_methods():
     assert not told_apart([1.0, 2.0, 3.0], [1.1, 2.1, 3.1])
     assert told_apart([1.0, 1.1, 0.9], [3.0, 3.1, 2.9])
     assert told_apart([1.0, 1.0, 1.0], [1.1, 1.1, 1.1])
+
+
+def test_noise_is_welch_s():
+    """Also where the spread is far below the values, of which scipy's own function warns."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        a, b = rng.normal(0, 1, 4), rng.normal(1.5, 2, 3)
+        assert told_apart(a.tolist(), b.tolist()) == (stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05)
+    assert not told_apart([0.5, 0.5, 0.5 + 1e-16], [0.5, 0.5 + 2e-16, 0.5])

@@ -17,6 +17,7 @@ from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.run_files import read_rows
 from peft_lib.statistics.families import holm
 from peft_lib.study.plan import Plan
