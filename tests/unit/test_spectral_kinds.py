@@ -17,10 +17,12 @@ from peft_lib.display.chain_lines import has_pair, looks
 from peft_lib.methods.registry import available, get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.places import ends, kind_of, layer_of
+from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError
 from peft_lib.study.spec import RunSpec
-from tests.unit.test_artefact_kinds import cells_of, grid, make_plan, report
+from tests.runs import ROOT
+from tests.unit.test_artefact_kinds import SETTINGS, cells_of, grid, make_plan, report
 from tests.unit.test_artefact_kinds import write as write_results
 
 PLACES = [f"layers.{layer}.attention.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")]
@@ -260,6 +262,31 @@ def test_artefacts_that_ask_the_same_share_their_numbers():
     assert sorted(d.kind for d in asked) == ["intruders", "spectrum"]
     others = make_plan([INTRUDERS | {"k": 5}, INTRUDERS | {"id": "b", "side": "right", "targets": "all"}], main=grid())
     assert len({d.id for a in others.study.artefacts for d in a.diagnostics(others)} | {d.id for d in asked}) == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "enough"),
+    [({}, False), ({"keep": "both"}, True), ({"keep": "dense_trajectory"}, True), ({"keep": "trajectory"}, False)],
+)
+def test_weights_of_the_last_epoch_have_to_be_kept(how, enough):
+    """A trajectory has them, but for full fine-tuning, which leaves one only where it is asked to."""
+    study = {
+        "id": "a",
+        "title": "a",
+        "question": "a",
+        "defaults": SETTINGS,
+        "grids": {"main": grid(methods=["fft", "lora"])},
+    }
+    study |= {"artefacts": [INTRUDERS | {"at": "final"}], **how}
+    if enough:
+        assert plan_study(study, ROOT).diagnoses
+        return
+    with pytest.raises(
+        StudyError, match=r"intruders needs what its runs do not keep .*fft on vit_tiny/cifar10"
+    ) as caught:
+        plan_study(study, ROOT)
+    assert ("lora on" in str(caught.value)) == (not how)
+    plan_study(study | {"defaults": SETTINGS | {"selection": "last"}}, ROOT)
 
 
 def test_a_chained_method_has_the_colour_of_the_method_without_its_chain():
