@@ -45,13 +45,14 @@ class Objective:
 class Moved:
     """Moves the weights of a space along directions, and puts them back bit for bit at the end of its `with`.
 
-    Every position is computed from the centre, never from the last one, so nothing adds up: W + a d + b e, left to right in
-    fp32, then rounded to the weight's own format. Holds a copy of the weights that move.
+    Every position is computed from the centre, never from the last one, so nothing adds up: in fp32, then rounded to the
+    weight's own format. Holds a copy of the weights that move, and for `across` another.
     """
 
     space: Space
     directions: Sequence[Direction]
     centre: dict[str, Tensor] = field(default_factory=dict, init=False)
+    start: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> Self:
         names = dict.fromkeys(name for direction in self.directions for name in direction)
@@ -64,30 +65,38 @@ class Moved:
         with torch.no_grad():
             for name, values in self.centre.items():
                 self.space[name].copy_(values)
-        self.centre = {}
+        self.centre, self.start = {}, {}
 
     @torch.no_grad()
-    def to(self, *steps: float) -> None:
-        """Puts the weights at W + sum of steps times directions."""
+    def to(self, index: int, step: float) -> None:
+        """Puts the weights at W + step * directions[index]."""
         for name, centre in self.centre.items():
-            moves = [(s, d[name]) for s, d in zip(steps, self.directions, strict=True) if s != 0 and name in d]
-            weight = self.space[name]
-            if not moves:
-                weight.copy_(centre)
-                continue
-            (first, direction), *rest = moves
-            # Row by row block: the second addition finds in the cache what the first has written.
-            for rows in row_blocks(weight):
-                target = weight[rows]
-                plain = target.dtype == torch.float32
-                moved = torch.add(
-                    centre[rows] if plain else centre[rows].float(), direction[rows], alpha=first,
-                    out=target if plain else None,
-                )  # fmt: skip
-                for step, other in rest:
-                    moved.add_(other[rows], alpha=step)
-                if not plain:
-                    target.copy_(moved)
+            _shifted(self.space[name], centre, self.directions[index].get(name), step)
+
+    @torch.no_grad()
+    def begin(self, index: int, step: float) -> None:
+        """Makes W + step * directions[index] what `across` starts from. The weights stay where they are."""
+        for name, centre in self.centre.items():
+            if name not in self.start:
+                self.start[name] = torch.empty_like(centre, dtype=torch.float32)
+            _shifted(self.start[name], centre, self.directions[index].get(name), step)
+
+    @torch.no_grad()
+    def across(self, index: int, step: float) -> None:
+        """Puts the weights at (where `begin` has put the start) + step * directions[index]: one addition a weight."""
+        for name, start in self.start.items():
+            _shifted(self.space[name], start, self.directions[index].get(name), step)
+
+
+def _shifted(target: Tensor, start: Tensor, direction: Tensor | None, step: float) -> None:
+    """target = start + step * direction, in fp32; a direction that is absent is zero."""
+    if direction is None or step == 0:
+        target.copy_(start)
+    elif target.dtype == start.dtype == torch.float32:
+        torch.add(start, direction, alpha=step, out=target)
+    else:
+        for rows in row_blocks(target):
+            target[rows].copy_(torch.add(start[rows].float(), direction[rows], alpha=step))
 
 
 def axis(half: float, points: int) -> np.ndarray:
@@ -105,11 +114,16 @@ def axis(half: float, points: int) -> np.ndarray:
 
 def surface(objective: Objective, moved: Moved, coordinates: np.ndarray) -> np.ndarray:
     """(n, n) losses; entry [i, j] is at a = coordinates[j], b = coordinates[i]. Not finite where the loss is not."""
-    losses = np.empty((len(coordinates), len(coordinates)))
-    for i, b in enumerate(coordinates):
-        for j, a in enumerate(coordinates):
-            moved.to(float(a), float(b))
-            losses[i, j] = objective()
+    return np.array([row(objective, moved, coordinates, float(b)) for b in coordinates])
+
+
+def row(objective: Objective, moved: Moved, coordinates: np.ndarray, b: float) -> list[float]:
+    """Losses at (W + b e) + a d for every a: along a row each point is one addition to its start."""
+    moved.begin(1, b)
+    losses = []
+    for a in coordinates:
+        moved.across(0, float(a))
+        losses.append(objective())
     return losses
 
 
@@ -118,11 +132,9 @@ def curvature(objective: Objective, moved: Moved, axis_index: int, centre: float
 
     centre: L(0). The error is h^2 / 12 times the fourth derivative; rounding of the loss adds about 4 eps L / h^2.
     """
-    steps = [0.0] * len(moved.directions)
     ends = []
     for side in (step, -step):
-        steps[axis_index] = side
-        moved.to(*steps)
+        moved.to(axis_index, side)
         ends.append(objective())
     return (ends[0] - 2 * centre + ends[1]) / step**2
 

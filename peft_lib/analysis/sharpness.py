@@ -38,7 +38,7 @@ def along_random(
             curvatures.append(curvature(objective, moved, 0, centre, step))
             ends = []
             for side in (radius, -radius):
-                moved.to(side)
+                moved.to(0, side)
                 ends.append(objective())
         rises.append(max(ends) - centre if np.isfinite(ends).all() else np.inf)
     return Sharpness(centre, np.array(curvatures), np.array(rises))

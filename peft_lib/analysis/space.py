@@ -12,8 +12,9 @@ Space = Mapping[str, Tensor]
 Direction = dict[str, Tensor]
 """Name -> fp32 tensor of the weight's shape. A weight without an entry does not move."""
 
-BLOCK = 1 << 18
-"""Elements that are worked on at a time: temporaries stay in the processor's cache."""
+BLOCK = 1 << 16
+"""Elements of temporaries: small beside what a model's vectors take (which directions do not have), and in the processor's
+cache."""
 
 
 def all_weights(model: nn.Module) -> dict[str, Tensor]:

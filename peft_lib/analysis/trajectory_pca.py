@@ -77,7 +77,8 @@ def principal(offsets: Offsets, space: Space) -> tuple[list[Direction], np.ndarr
     weights = torch.from_numpy((vectors[:, :2] * np.sign(vectors[0, :2]) / np.sqrt(values[:2])).T.copy()).float()
     directions: list[Direction] = [{}, {}]
     for block in offsets():
-        pair = torch.tensordot(weights.to(block.offsets.device), block.offsets, dims=1)
+        flat = block.offsets.reshape(len(block.offsets), -1)
+        pair = (weights.to(flat.device) @ flat).reshape(2, *block.offsets.shape[1:])
         for direction, part in zip(directions, pair, strict=True):
             whole = direction.get(block.name)
             if whole is None:
@@ -104,7 +105,7 @@ def project(offsets: Offsets, first: Direction, second: Direction) -> Path:
             whole = direction.get(block.name)
             parts.append(torch.zeros(len(flat)) if whole is None else (flat @ whole[block.rows].reshape(-1)).cpu())
         both = torch.stack(parts, dim=1).double().numpy()
-        square = flat.square().sum(1).cpu().double().numpy()
+        square = torch.linalg.vector_norm(flat, dim=1).cpu().double().square().numpy()
         against = both if against is None else against + both
         squares = square if squares is None else squares + square
     if against is None or squares is None:

@@ -111,12 +111,12 @@ class Landscape(Selected, Square):
     def labels(self) -> dict[str, str]:
         """Panel of a number -> what it is called."""
         shown = {
-            "test_metric": "Test metric", "gap": "Generalization gap", "surface": "Loss at the centre", "curvature": "Curvature",
+            "test_metric": "Test metric", "gap": "Gap", "surface": "Loss", "curvature": "Curvature",
             "volume": "Volume",
         }  # fmt: skip
         if self.directions == "pca":
-            shown |= {"variance": "Variance of the two directions", "path": "Path in the plane"}
-        return shown | ({"half": "Half the side"} if self.range == "auto" else {})
+            shown |= {"variance": "Variance", "path": "In plane"}
+        return shown | ({"half": "Half side"} if self.range == "auto" else {})
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
         return by_number(cells, plan, notes, self.labels())
@@ -129,14 +129,16 @@ class Landscape(Selected, Square):
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
         said = [
             around_remark(self),
-            "One run of each method, that of the first seed; panels of a task share their scale of losses. Curvature: mean of the "
+            "One run of each method, that of the first seed; panels of a task share their scale of losses. Loss: at the centre. "
+            "Curvature: mean of the "
             "second derivatives of the loss at the centre along both directions. Volume: share of the square where the loss is "
             f"at most {number(self.level)} above the centre's.",
         ]
         if self.directions == "pca":
             said.append(
                 "Directions: the two principal ones of the epochs' weights as seen from the centre, other ones in each panel. "
-                "The path is projected on them by least squares; how much of it lies in their plane is in the table."
+                "The path is projected on them by least squares. Variance: share of the offsets' squares that the two directions "
+                "have as they are found; in plane: that lies in the plane of the scaled ones."
             )
         else:
             said.append("Directions: two random ones, the same for every method before they are scaled.")

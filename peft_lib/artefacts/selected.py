@@ -34,7 +34,8 @@ class Selected(OfGrids):
             for index, value in enumerate(given or ()):
                 if grids and value not in known:
                     rule = f"grid {', '.join(grids)} does not have it among its {option}"
-                    parser.problem((*where, option, index), value, rule, f"use some of {', '.join(known)}")
+                    place = (*where, option, index) if len(given or ()) > 1 else (*where, option)
+                    parser.problem(place, value, rule, f"use some of {', '.join(known)}")
 
     def shows(self, model: str, dataset: str, method: str) -> bool:
         task = f"{model}/{dataset}"

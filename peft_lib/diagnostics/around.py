@@ -4,7 +4,7 @@ Nothing here loads torch before it is called: planning imports this file with th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,8 +81,8 @@ def centre_of(run: "OpenedRun", options: Around) -> Centre:
 def objective_of(run: "OpenedRun", model: "nn.Module", options: Around) -> "Objective":
     """The mean loss in evaluation mode over validation items that (seed, validation split) determine.
 
-    `batches` times the batch size of them, or all where there are fewer; without autocast, unless the run's precision asks
-    for it. In evaluation mode an item's loss does not depend on its batch, so they pass through the model in large ones, of
+    `batches` times the batch size of them, or all where there are fewer. In fp32, unless the options or weights that are
+    stored in bf16 ask for the run's own arithmetic. In evaluation mode an item's loss does not depend on its batch, so they pass through the model in large ones, of
     items of similar lengths.
     """
     import numpy as np
@@ -102,9 +102,11 @@ def objective_of(run: "OpenedRun", model: "nn.Module", options: Around) -> "Obje
     cut = batches(np.argsort(lengths, kind="stable"), lengths, min(EVAL_BATCH, limit), EVAL_TOKENS)
     made = [(on(run, parts.data.collate(chosen[c])), on(run, parts.data.targets(chosen[c]))) for c in cut]
 
+    own = options.precision == "run" or run.result["storage"] == "bf16"
+
     def loss(model: "nn.Module", batch: Any) -> "Tensor":
         inputs, targets = batch
-        with run.autocast():
+        with run.autocast() if own else nullcontext():
             outputs = parts.backbone.forward(model, inputs)
         total: Tensor = parts.task.losses(outputs, targets).double().sum()
         return total
@@ -170,7 +172,7 @@ def _of_place(
         after = [effective_weight(first, place.completed(s[:-1], s[-1], seed)) for s in (*states, reference)]
         yield Block(name, slice(start, start + place.d_out), torch.stack(after[:-1]) - after[-1])
         return
-    step = max(1, BLOCK // (len(states) * place.d_in))
+    step = max(1, BLOCK // (2 * len(states) * place.d_in))
     for top in range(0, place.d_out, step):
         rows = slice(top, min(top + step, place.d_out))
         made = torch.stack([_difference(state, reference, rows, place.d_in) for state in states])
@@ -207,10 +209,11 @@ def _in_full(centre: Centre, epochs: Sequence[int]) -> "Iterator[Block]":
         for name, (parameter, start, turned) in centre.in_full.items():
             weight = centre.space[name]
             slices = [file.get_slice(f"trained/{TAG}/{parameter}") for file in files]
-            step = max(1, BLOCK // (len(epochs) * max(1, weight[0].numel())))
+            step = max(1, BLOCK // (2 * len(epochs) * max(1, weight[0].numel())))  # the last block is still held
             for top in range(0, len(weight), step):
                 rows = slice(top, min(top + step, len(weight)))
                 stored = slice(start + rows.start, start + rows.stop)
-                parts = [part[:, stored].t() if turned else part[stored] for part in slices]
-                made = torch.stack([part.to(weight.device).float() for part in parts]) - weight[rows].float()
-                yield Block(name, rows, made)
+                made = torch.empty(len(epochs), *weight[rows].shape, device=weight.device)
+                for one, part in zip(made, slices, strict=True):
+                    one.copy_(part[:, stored].t() if turned else part[stored])
+                yield Block(name, rows, made.sub_(weight[rows]))

@@ -41,4 +41,8 @@ class Around(Frozen):
     batch_size: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="items of a batch; null: the run's own batch size"
     )
+    precision: Literal["fp32", "run"] = Field(
+        "fp32",
+        description="arithmetic of forward passes; run: the run's own. Rounding to bf16 is as large as what a curvature measures",
+    )
     seed: Seed = Field(0, description="draws the items and the random directions, the same for every method")

@@ -2,9 +2,12 @@
 
 import importlib
 import pkgutil
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.names import nearest
@@ -19,7 +22,7 @@ def diagnostics() -> dict[str, type[Diagnostic]]:
     """Kind -> its class, in alphabetical order. Raises TypeError where two files declare the same kind."""
     found: dict[str, type[Diagnostic]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name == "opened":  # loads torch
+        if module.name in ("opened", "files"):  # load torch and pyarrow
             continue
         for value in vars(importlib.import_module(f"{__package__}.{module.name}")).values():
             for name in _names(value):
@@ -43,3 +46,8 @@ def _names(value: Any) -> tuple[str, ...]:
     if not (isinstance(value, type) and issubclass(value, Diagnostic)):
         return ()
     return get_args(value.model_fields["kind"].annotation)
+
+
+def any_diagnostic() -> Any:
+    """The type of a diagnostic in a study: a union, told apart by `kind`. (A function: kinds import this module.)"""
+    return Annotated[reduce(or_, diagnostics().values()), Field(discriminator="kind")]

@@ -75,12 +75,7 @@ class Material:
 
     def apart(self, a: Cell, b: Cell) -> bool | None:
         """Whether two methods share no letter; None where one of them was not tested."""
-        return None if not a.text or not b.text else not _letters(a) & _letters(b)
-
-
-def _letters(cell: Cell) -> set[str]:
-    """The letters of a method; 'aa' is a letter beyond z, which no row of a study comes to."""
-    return set(cell.text or "")
+        return None if not a.text or not b.text else not set(a.text) & set(b.text)
 
 
 def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
@@ -137,7 +132,10 @@ def _task(m: Material, at_edges: list[str]) -> TaskFindings:
 
 
 def _others(m: Material) -> tuple[list[Cell], list[Cell]]:
-    """Differences to the leader: not told apart, and behind; best first."""
+    """Differences to the leader: not told apart, and behind; best first. None where the best of all could not be tested."""
+    own = m.of.get((LEADER, m.good[0].column))
+    if own is None or own.value != 0 or own.p is not None:
+        return [], []
     cells = [m.of[LEADER, c.column] for c in m.good if (LEADER, c.column) in m.of]
     tested = [c for c in cells if c.p is not None]
     return [c for c in tested if not told_apart(c)], [c for c in tested if told_apart(c)]

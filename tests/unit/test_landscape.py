@@ -80,19 +80,22 @@ def test_weights_come_back_bit_for_bit_and_no_position_depends_on_the_last(dtype
     d, e = pair(space)
     ask = objective(model)
     centre = ask()
+    x = axis(1.0, 5)
     with pytest.raises(ZeroDivisionError), Moved(space, [d, e]) as moved:
-        moved.to(0.3, -0.7)
-        straight = ask()
+        first = surface(ask, moved, x)
+        assert first[2, 2] == centre
         for step in range(200):
-            moved.to(math.sin(step), math.cos(step))
-        moved.to(0.3, -0.7)
-        assert ask() == straight
-        moves = 0.3 * d["first"] - 0.7 * e["first"]
-        expected = (before["first"].float() + moves).to(dtype)  # up to fused multiplication and addition
+            moved.begin(step % 2, math.sin(step))
+            moved.across(1 - step % 2, math.cos(step))
+        assert np.array_equal(surface(ask, moved, x), first)
+        moved.begin(1, -0.7)
+        moved.across(0, 0.3)
+        expected = ((before["first"].float() - 0.7 * e["first"]) + 0.3 * d["first"]).to(dtype)
+        # Up to fused multiplication and addition.
         assert torch.allclose(model.first, expected, rtol=4 * torch.finfo(dtype).eps, atol=4 * EPS)
-        moved.to(0.0, 0.0)
+        moved.to(0, 0.0)
         assert ask() == centre
-        moved.to(1.0, 1.0)
+        moved.to(0, 1.0)
         raise ZeroDivisionError  # whatever happens inside
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
@@ -102,8 +105,9 @@ def test_a_large_weight_moves_as_a_small_one_does():
     before = weight["w"].clone()
     d, e = pair(weight)
     with Moved(weight, [d, e]) as moved:
-        moved.to(0.25, 0.5)
-        assert torch.equal(weight["w"], torch.add(torch.add(before, d["w"], alpha=0.25), e["w"], alpha=0.5))
+        moved.begin(1, 0.5)
+        moved.across(0, 0.25)
+        assert torch.equal(weight["w"], torch.add(torch.add(before, e["w"], alpha=0.5), d["w"], alpha=0.25))
     assert torch.equal(weight["w"], before)
 
 
@@ -150,7 +154,7 @@ def test_rows_are_outputs_where_a_module_keeps_its_weight_turned():
     before = model["a"].weight.detach().clone()
     d = normalise(random_direction(space, 0), space, "row")
     with Moved(space, [d]) as moved:
-        moved.to(1.0)
+        moved.to(0, 1.0)
         assert torch.equal(model["a"].weight, before + d["a.weight"].t())
     assert torch.equal(model["a"].weight, before)
     (target,) = resolve_targets(model, ["b[2:5]"])

@@ -184,3 +184,30 @@ def test_options_that_are_the_default_do_not_change_the_file(runs, tmp_path: Pat
     assert Landscape().id == Landscape(points=51, range=2).id != Landscape(points=21).id
     assert Landscape(directions="pca").needs == {"delta", "trajectory"} and Landscape().needs == {"delta"}
     assert BLOCK > 1000
+
+
+def test_a_run_in_bf16_is_looked_at_in_fp32_unless_asked(resources, tmp_path):
+    """Central differences of a loss that is rounded to bf16 on its way would mostly measure the rounding."""
+    spec = spec_of("lora", precision="bf16", epochs=2, selection="last")
+    row = run(spec, tmp_path, resources)
+    curvatures: dict[tuple[str, float], float] = {}
+    centres = {}
+    for precision in ("fp32", "run"):
+        for step in (0.05, 0.04):
+            opened = OpenedRun(spec, inputs_for(spec, resources), row, tmp_path, tmp_path / "cache")
+            asked = Sharpness(directions=2, batches=10_000, precision=precision, step=step)
+            rows = {r.quantity: r.value for r in asked.rows(opened)}
+            curvatures[precision, step], centres[precision] = rows["curvature"], rows["centre"]
+    assert centres["run"] != centres["fp32"] == pytest.approx(row["val_loss"], rel=1e-2)
+    apart = {p: abs(curvatures[p, 0.05] - curvatures[p, 0.04]) for p in centres}
+    assert apart["fp32"] < 0.1 * apart["run"]
+
+
+def test_weights_in_bf16_move_and_come_back(resources, tmp_path):
+    spec = spec_of("lora", precision="bf16", epochs=2, selection="last")
+    row = run(spec, tmp_path, resources, storage="bf16", keep="trajectory")
+    opened = OpenedRun(spec, inputs_for(spec, resources), row, tmp_path, tmp_path / "cache")
+    rows = list(Landscape(directions="pca", range="auto", **SMALL).rows(opened))
+    (centre,) = by(rows, "centre")
+    (middle,) = [r for r in by(rows, "loss") if r.x == r.y == 0]
+    assert middle.value == centre.value
