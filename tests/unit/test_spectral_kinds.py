@@ -13,7 +13,7 @@ from peft_lib.diagnostics.diagnostic import Row
 from peft_lib.diagnostics.intruders import THRESHOLDS
 from peft_lib.display import style
 from peft_lib.display.chain_lines import has_pair, looks
-from peft_lib.methods.registry import available, get_method
+from peft_lib.methods.registry import built_in, get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.results.places import ends, kind_of, layer_of
@@ -290,7 +290,7 @@ def test_weights_of_the_last_epoch_have_to_be_kept(how, enough):
 
 
 def test_a_chained_method_has_the_colour_of_the_method_without_its_chain():
-    methods = [m for m in available() if get_method(m).chains]
+    methods = [m for m in built_in() if get_method(m).chains]
     assert methods and all(get_method(m).unchained for m in methods)
     for method in methods:
         parent = get_method(method).unchained
@@ -306,7 +306,7 @@ def test_a_chained_method_has_the_colour_of_the_method_without_its_chain():
 
 def test_lines_that_lie_on_each_other_can_be_told_apart():
     """Twins differ in width; and every line of all methods in colour, line or width."""
-    found = looks(available())
+    found = looks(built_in())
     assert (
         found["paca"]["linewidth"] < found["r_cla"]["linewidth"] and found["paca"]["zorder"] > found["r_cla"]["zorder"]
     )
