@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,12 +129,19 @@ def nothing_kept(result: dict[str, Any]) -> str | None:
     return None if result["keep"] in KEEPS_DELTA else f"the run kept no delta (keep: {result['keep']})"
 
 
+@cache
+def catalogs(models: str, datasets: str) -> tuple[Any, Any]:
+    """Read once for all runs of a job: reading them takes longer than the diagnostics of a small run."""
+    from peft_lib.study.loading import load_datasets, load_models
+
+    return load_models(models), load_datasets(datasets)
+
+
 def opened(folder: Path, result: dict[str, Any], options: argparse.Namespace) -> Any:
     import torch
 
     from peft_lib.diagnostics.opened import OpenedRun
     from peft_lib.methods.registry import load_plugin
-    from peft_lib.study.loading import load_datasets, load_models
     from peft_lib.study.plan import prepared_folder
     from peft_lib.study.spec import RunSpec
     from peft_lib.training.assemble import Inputs
@@ -143,9 +151,10 @@ def opened(folder: Path, result: dict[str, Any], options: argparse.Namespace) ->
     for plugin in options.plugin:
         load_plugin(plugin)
     spec = RunSpec.from_canonical(result["spec"])
+    models, datasets = catalogs(options.models, options.datasets)
     inputs = Inputs(
-        model=entry_of(load_models(options.models), spec.model.id, options.models),
-        dataset=entry_of(load_datasets(options.datasets), spec.dataset.id, options.datasets),
+        model=entry_of(models, spec.model.id, options.models),
+        dataset=entry_of(datasets, spec.dataset.id, options.datasets),
         model_dir=options.resources / "models" / spec.model.id,
         prepared_dir=options.resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
         fingerprint=result["fingerprint"],

@@ -120,14 +120,13 @@ class IntruderCurves(IntruderOptions, OfPlaces):
         for cell in cells:
             if cell.row in shown:
                 lines.setdefault((cell.panel, cell.row), {})[cell.column] = cell
-        size = {
-            c.panel: f": {c.value:,.0f} vectors a matrix" for c in cells if c.column == VECTORS and c.value is not None
-        }
+        words = "the first {:,.0f} vectors of a matrix" if self.k else "{:,.0f} vectors a matrix"
+        size = {c.panel: words.format(c.value) for c in cells if c.column == VECTORS and c.value is not None}
         rows = []
         for (panel, threshold), line in lines.items():
             entries = tuple(entry(line[m], notes, single) if m in line else EMPTY for m in methods)
             task = panel_name(next(iter(line.values())), plan)
-            rows.append(Row((threshold,), entries, f"{task}{size.get(panel, '')}"))
+            rows.append(Row((threshold,), entries, f"{task}: {size[panel]}" if panel in size else task))
         return [Table(("Threshold",), tuple(map(method_heading, methods)), tuple(rows))]
 
     def figures(self, cells: list[Cell], plan: "Plan", folder: Path) -> list[Picture]:

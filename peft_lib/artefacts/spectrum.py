@@ -30,11 +30,11 @@ NO_RANK = "an update of zero has none"
 SHOWN = {
     "effective_rank": Quantity("effective rank", f"an effective rank: {NO_RANK}", "", "none", digits=1, low=1),
     "stable_rank": Quantity("stable rank", f"a stable rank: {NO_RANK}", "", "none", digits=2, low=1),
-    "update_norm": Quantity("norm of the update", "update_norm", "", "none", digits=2, low=0),
-    "relative_norm": Quantity("norm, % of the weights'", "relative_norm", "%", "none", 100.0, digits=1, low=0),
-    "update_spectral_norm": Quantity("spectral norm of the update", "update_spectral_norm", "", "none", digits=2, low=0),
+    "update_norm": Quantity("norm", "update_norm", "", "none", digits=2, low=0),
+    "relative_norm": Quantity("norm, % of W0's", "relative_norm", "%", "none", 100.0, digits=1, low=0),
+    "update_spectral_norm": Quantity("spectral norm", "update_spectral_norm", "", "none", digits=2, low=0),
     "relative_spectral_norm": Quantity(
-        "spectral norm, % of the weights'", "relative_spectral_norm", "%", "none", 100.0, digits=1, low=0
+        "spectral norm, % of W0's", "relative_spectral_norm", "%", "none", 100.0, digits=1, low=0
     ),
     "columns_touched": Quantity(
         "columns touched, %", "columns_touched", "%", "none", 100.0, digits=1, low=0, high=100
@@ -120,7 +120,7 @@ class SpectrumOfUpdates(SpectrumOptions, OfPlaces):
 
         pictures = []
         layers = self._panels(cells, LAYERS, plan)
-        scales = Scales("layer", "norm of the update, % of the weights'", log=True, whole=True)
+        scales = Scales("layer", "norm of the update, % of W0's", log=True, whole=True)
         alt = "Lines of the update's Frobenius norm relative to the weights' over the layers, one for each method."
         pictures += draw(f"{self.id}_{LAYERS}", layers, scales, alt, folder)
         scales = Scales("place in the order of size", "singular value of the update", log=True, whole=True)

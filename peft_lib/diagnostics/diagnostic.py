@@ -16,7 +16,8 @@ from peft_lib.study.types import Frozen
 if TYPE_CHECKING:
     from peft_lib.diagnostics.opened import OpenedRun
 
-Need = Literal["delta", "trajectory"]
+Need = Literal["delta", "final", "trajectory"]
+"""The delta of the reported epoch, that of the last one, those of all."""
 
 
 class NotAvailable(Exception):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from peft_lib.diagnostics.diagnostic import Diagnostic, Row
-from peft_lib.diagnostics.matrices import CACHE, OfMatrices
+from peft_lib.diagnostics.diagnostic import Row
+from peft_lib.diagnostics.matrices import CACHE, DiagnosticOfMatrices
 from peft_lib.study.types import Frozen, Number
 from peft_lib.study.wording import Words
 
@@ -37,7 +37,7 @@ class IntruderOptions(Frozen):
     side: Literal["left", "right"] = Field("left", description="which singular vectors: of outputs, or of inputs")
 
 
-class Intruders(OfMatrices, IntruderOptions, Diagnostic):
+class Intruders(IntruderOptions, DiagnosticOfMatrices):
     """Counts of each matrix."""
 
     kind: Literal["intruders"] = "intruders"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from peft_lib.diagnostics.diagnostic import NotAvailable
+from peft_lib.diagnostics.diagnostic import Diagnostic, Need, NotAvailable
 from peft_lib.study.types import Frozen, Name
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ class OfMatrices(Frozen):
         "selected",
         description="weights of the reported epoch, or of the last one (runs that differ in the two: keep: both)",
     )
+
+
+class DiagnosticOfMatrices(OfMatrices, Diagnostic):
+    """A diagnostic that compares W with W0, one matrix at a time."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"delta", "final"} if self.at == "final" else {"delta"})
 
     def snapshot(self, run: "OpenedRun") -> "Snapshot":
         """What the run had learnt at that epoch. Raises NotAvailable if it has not kept it."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from peft_lib.diagnostics.diagnostic import Diagnostic, Row
-from peft_lib.diagnostics.matrices import CACHE, OfMatrices
+from peft_lib.diagnostics.diagnostic import Row
+from peft_lib.diagnostics.matrices import CACHE, DiagnosticOfMatrices
 from peft_lib.study.types import Frozen
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SpectrumOptions(Frozen):
     )
 
 
-class Spectrum(OfMatrices, SpectrumOptions, Diagnostic):
+class Spectrum(SpectrumOptions, DiagnosticOfMatrices):
     """Spectra and norms of each matrix's update."""
 
     kind: Literal["spectrum"] = "spectrum"

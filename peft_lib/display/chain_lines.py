@@ -5,10 +5,9 @@ from typing import Any
 
 from peft_lib.display import style
 from peft_lib.methods.registry import get_method
+from peft_lib.results.chains import base_of
 
 DASHES = (0, (4, 2))
-
-
 WIDTH, THIN, WIDE = 1.3, 0.8, 2.4
 """Widths in points; of twins, which may lie on each other, one is thin and the other wide."""
 
@@ -41,5 +40,4 @@ def has_pair(methods: Sequence[str]) -> bool:
 
 def _unchained(method: str, shown: Sequence[str]) -> str:
     """The method without its chain, if it is shown; else the method itself."""
-    parent = get_method(method).unchained
-    return parent if parent in shown and parent is not None else method
+    return base_of(get_method(method), shown) or method

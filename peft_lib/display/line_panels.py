@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from peft_lib.display import style
-from peft_lib.display.chain_lines import has_pair, looks
+from peft_lib.display.chain_lines import DASHES, has_pair, looks
 from peft_lib.display.figures import save, short_name
 from peft_lib.display.markup import short
 from peft_lib.display.view import Picture
@@ -30,8 +30,8 @@ FROM_ZERO = 1.0
 
 @dataclass(frozen=True)
 class Scales:
-    """What the axes are. log: values on a logarithmic axis, if they lie far apart; counts: with a linear part around zero. whole: x in whole
-    numbers."""
+    """What the axes are. log: values on a logarithmic axis, if they lie far apart; counts: with a linear part around zero.
+    whole: x in whole numbers."""
 
     x: str
     y: str
@@ -42,7 +42,8 @@ class Scales:
 
 @style.styled
 def draw(name: str, panels: Mapping[str, list[Cell]], scales: Scales, alt: str, folder: Path) -> list[Picture]:
-    """One figure. `panels`: title (of a line or two) -> cells, whose row is x and whose column is the method. None where nothing was measured."""
+    """One figure; none where nothing was measured. `panels`: title (some lines) -> cells, whose row is x and whose column is
+    the method."""
     lowest = 0.0 if scales.log and not scales.counts else -math.inf
     shown = {t: part for t, cells in panels.items() if (part := [c for c in cells if c.measured and c.number > lowest])}
     if not shown:
@@ -74,7 +75,7 @@ def draw(name: str, panels: Mapping[str, list[Cell]], scales: Scales, alt: str, 
         axes.grid(True)
     handles = [Line2D([], [], label=short_name(m), **look[m]) for m in methods]
     if has_pair(methods):
-        handles.append(Line2D([], [], color=style.MUTED, linestyle=(0, (4, 2)), linewidth=1.3, label="dashed: chained"))
+        handles.append(Line2D([], [], color=style.MUTED, linestyle=DASHES, linewidth=1.3, label="dashed: chained"))
     if any(not c.complete for part in shown.values() for c in part):
         handles.append(Line2D([], [], linestyle="", marker="o", markersize=4, color=style.MUTED, markerfacecolor="none",
                               label="hollow: fewer runs than planned"))  # fmt: skip

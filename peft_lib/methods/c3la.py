@@ -34,5 +34,4 @@ METHOD = Method(
     column_sparse=True,
     options=C3laOptions,
     dense_parent="rac_lora",
-    unchained="cla",
 )

@@ -19,5 +19,4 @@ METHOD = Method(
     options=SparseChainOptions,
     default_execution="inplace",
     twin="r_c3la",
-    unchained="paca",
 )

@@ -13,5 +13,4 @@ METHOD = Method(
     start=start,
     chains=True,
     lr_group="lora",
-    unchained="lora",
 )

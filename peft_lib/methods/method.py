@@ -93,8 +93,6 @@ class Method:
     """Id of the method with the same steps up to rounding, on the same selection (PROTOCOL 13.40)."""
     dense_parent: str | None = None
     """Id of the method that this one is with a selector in place of a random A."""
-    unchained: str | None = None
-    """Id of the method that this one is without its chain."""
     floor: bool = False
     """Adapts nothing: what every other method has to beat."""
     html: str = ""

@@ -21,5 +21,4 @@ METHOD = Method(
     column_sparse=True,
     options=ChainOptions,
     dense_parent="rac_lora",
-    unchained="r_cla",
 )

@@ -15,5 +15,4 @@ METHOD = Method(
     trains=("B",),
     start=start,
     chains=True,
-    unchained="asym_lora",
 )

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peft_lib.diagnostics.diagnostic import Diagnostic
-from peft_lib.methods.method import Method
 from peft_lib.study.how import KEEPS_DELTA, keeps_trajectory
 from peft_lib.study.known_methods import method_of
 from peft_lib.study.parsing import Parser
+from peft_lib.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -61,7 +61,7 @@ def check_kept(plan: "Plan", parser: Parser) -> None:
             lacking: dict[tuple[str, str], list[str]] = {}
             for run_id in run_ids:
                 spec, keep = plan.runs[run_id], str(plan.how(run_id).keep)
-                lack = _lacks(diagnostic, keep, method_of(spec.method))
+                lack = _lacks(diagnostic, keep, spec)
                 if lack:
                     lacking.setdefault((keep, lack), []).append(f"{spec.method} on {spec.model.id}/{spec.dataset.id}")
             for (kept, lack), runs in lacking.items():
@@ -74,9 +74,14 @@ def check_kept(plan: "Plan", parser: Parser) -> None:
                 parser.problem(("artefacts", index), artefact.id, rule, remedy)
 
 
-def _lacks(diagnostic: Diagnostic, keep: str, method: Method) -> str:
+def _lacks(diagnostic: Diagnostic, keep: str, spec: RunSpec) -> str:
     """The `keep` that a run would need; empty where it keeps enough."""
-    whole = "backbone" in method.trains
-    if "trajectory" in diagnostic.needs and not keeps_trajectory(keep, backbone_trains=whole):
+    whole = "backbone" in method_of(spec.method).trains
+    epochs = keeps_trajectory(keep, backbone_trains=whole)
+    if "trajectory" in diagnostic.needs and not epochs:
         return "dense_trajectory" if whole else "trajectory"
+    if "final" in diagnostic.needs and not (
+        epochs or keep == "both" or (spec.selection == "last" and keep in KEEPS_DELTA)
+    ):
+        return "both"
     return "selected" if keep not in KEEPS_DELTA else ""

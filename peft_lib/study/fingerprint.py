@@ -18,7 +18,7 @@ NOT_NUMBERS = {"study", "results", "artefacts", "display", "report", "names", "r
 """Packages and modules of peft_lib that no number depends on: `names` words errors, `run_files` describes columns."""
 
 FOR_PEOPLE = {
-    "Method": {"name", "formula", "source", "html", "latex", "family", "twin", "dense_parent", "unchained", "floor"},
+    "Method": {"name", "formula", "source", "html", "latex", "family", "twin", "dense_parent", "floor"},
     "Field": {"description", "examples"},
 }
 """Call -> keywords that tables and the report show, and training does not read."""

@@ -476,6 +476,7 @@ CASES = {
     "intruders of a target set that is none": Case(study("kind: heatmap", "kind: intruders\n    targets: all"), "artefacts[1].targets", 44, ("vit has none of that name", "known: qv")),
     "a spectrum of layers that are none": Case(study("kind: heatmap", "kind: spectrum\n    layers: query"), "artefacts[1].layers", 44, ("no place of the models of its runs (vit)", "attn.qkv[0:32]")),
     "a figure that is none": Case(study("kind: heatmap", "kind: spectrum\n    draws: [layer]"), "artefacts[1].draws[0]", 44, ("did you mean layers",)),
+    "intruders of an epoch that no run keeps": Case(study("kind: heatmap", "kind: intruders\n    at: final"), "artefacts[1]", 42, ("intruders needs what its runs do not keep (keep: selected): lora on vit/digits", "keep: both")),
     "a ratio of what is divided": Case(study("kind: methods", "kind: methods\n    normalise_to: lora\n    ratio_to: lora"), "artefacts[0].ratio_to", 40, ("remove one",)),
     "a ratio to what is not run": Case(study("kind: methods", "kind: methods\n    ratio_to: cola"), "artefacts[0].ratio_to", 39, ("does not run",)),
     "no grids for a table of runs": Case({"study.yaml": STUDY[: STUDY.index("rules:")] + STUDY[STUDY.index("artefacts:"):STUDY.index("  - id: heat")]}, "grids", None, ("only artefacts of kind choices, contradictions, counts, notation, reproduction need no runs", "add grids")),

@@ -13,14 +13,16 @@ from peft_lib.diagnostics.diagnostic import Row
 from peft_lib.diagnostics.intruders import THRESHOLDS
 from peft_lib.display import style
 from peft_lib.display.chain_lines import has_pair, looks
-from peft_lib.methods.registry import available, get_method
+from peft_lib.methods.registry import built_in, get_method
 from peft_lib.results.cells import Cell
 from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.results.places import ends, kind_of, layer_of
+from peft_lib.study.expand import plan_study
 from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError
 from peft_lib.study.spec import RunSpec
-from tests.unit.test_artefact_kinds import cells_of, grid, make_plan, report
+from tests.runs import ROOT
+from tests.unit.test_artefact_kinds import SETTINGS, cells_of, grid, make_plan, report
 from tests.unit.test_artefact_kinds import write as write_results
 
 PLACES = [f"layers.{layer}.attention.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")]
@@ -262,24 +264,49 @@ def test_artefacts_that_ask_the_same_share_their_numbers():
     assert len({d.id for a in others.study.artefacts for d in a.diagnostics(others)} | {d.id for d in asked}) == 4
 
 
+@pytest.mark.parametrize(
+    ("how", "enough"),
+    [({}, False), ({"keep": "both"}, True), ({"keep": "dense_trajectory"}, True), ({"keep": "trajectory"}, False)],
+)
+def test_weights_of_the_last_epoch_have_to_be_kept(how, enough):
+    """A trajectory has them, but for full fine-tuning, which leaves one only where it is asked to."""
+    study = {
+        "id": "a",
+        "title": "a",
+        "question": "a",
+        "defaults": SETTINGS,
+        "grids": {"main": grid(methods=["fft", "lora"])},
+    }
+    study |= {"artefacts": [INTRUDERS | {"at": "final"}], **how}
+    if enough:
+        assert plan_study(study, ROOT).diagnoses
+        return
+    with pytest.raises(
+        StudyError, match=r"intruders needs what its runs do not keep .*fft on vit_tiny/cifar10"
+    ) as caught:
+        plan_study(study, ROOT)
+    assert ("lora on" in str(caught.value)) == (not how)
+    plan_study(study | {"defaults": SETTINGS | {"selection": "last"}}, ROOT)
+
+
+PAIRS = {"cola": "lora", "rac_lora": "asym_lora", "c3la": "cla", "r_c3la": "r_cla", "c_paca": "paca"}
+
+
 def test_a_chained_method_has_the_colour_of_the_method_without_its_chain():
-    methods = [m for m in available() if get_method(m).chains]
-    assert methods and all(get_method(m).unchained for m in methods)
-    for method in methods:
-        parent = get_method(method).unchained
-        assert parent is not None and not get_method(parent).chains
-        assert get_method(parent).trains == get_method(method).trains
-        found = looks([parent, "fft", method])
-        assert found[method]["color"] == found[parent]["color"] != found["fft"]["color"]
-        assert found[parent]["linestyle"] == "-" and found[method]["linestyle"] != "-"
+    assert {m for m in built_in() if get_method(m).chains} == set(PAIRS)
+    found = looks(built_in())
+    for method, parent in PAIRS.items():
+        assert found[method]["color"] == found[parent]["color"] and found[parent]["linestyle"] == "-"
+        assert found[method]["linestyle"] != "-"
         assert (
             has_pair([parent, method]) and not has_pair([method, "fft"]) and looks([method])[method]["linestyle"] == "-"
         )
+    assert len({f["color"] for m, f in found.items() if m not in PAIRS}) == len(found) - len(PAIRS)
 
 
 def test_lines_that_lie_on_each_other_can_be_told_apart():
     """Twins differ in width; and every line of all methods in colour, line or width."""
-    found = looks(available())
+    found = looks(built_in())
     assert (
         found["paca"]["linewidth"] < found["r_cla"]["linewidth"] and found["paca"]["zorder"] > found["r_cla"]["zorder"]
     )
