@@ -74,7 +74,7 @@ def is_fresh(folder: Path, fingerprint: str, diagnostic: "Diagnostic") -> bool:
     """Whether the file is there already, of the same result, code and options."""
     import pyarrow as pa
 
-    from peft_lib.diagnostics.files import file_of, read_facts
+    from peft_lib.results.diagnostic_files import file_of, read_facts
 
     path = file_of(folder, diagnostic)
     try:
@@ -93,7 +93,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 def facts(result: dict[str, Any], fingerprint: str, diagnostic: "Diagnostic", **more: Any) -> Any:
-    from peft_lib.diagnostics.files import Facts, stamp
+    from peft_lib.results.diagnostic_files import Facts, stamp
 
     return Facts(diagnostic.canonical, fingerprint, stamp(result), **more)
 
@@ -101,7 +101,7 @@ def facts(result: dict[str, Any], fingerprint: str, diagnostic: "Diagnostic", **
 def diagnose(folder: Path, fingerprint: str, diagnostic: "Diagnostic", options: argparse.Namespace) -> None:
     """Computes one run's numbers, or writes down why there are none."""
     from peft_lib.diagnostics.diagnostic import NotAvailable
-    from peft_lib.diagnostics.files import file_of, write
+    from peft_lib.results.diagnostic_files import file_of, write
 
     result, path = result_of(folder), file_of(folder, diagnostic)
     reason = nothing_kept(result)

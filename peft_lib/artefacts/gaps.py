@@ -125,7 +125,7 @@ class Gaps(OfGrids):
             # The reason stands as a footnote at each such value too.
             unbounded = [c for c in cells if c.panel == RATIO and c.reason and "bounds the ratio" in c.reason]
             if unbounded:
-                said.append(f"{len(unbounded)} of the ratios have no bounds, as {name}'s gap may be zero by its seeds.")
+                said.append(f"Ratios without bounds: {len(unbounded)}, as {name}'s gap may be zero by its seeds.")
         winners = _winners(cells)
         if winners:
             total = len({c.key[1:] for c in cells if c.panel in VARIANTS})

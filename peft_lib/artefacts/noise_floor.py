@@ -11,8 +11,8 @@ from peft_lib.display.markup import plain_name
 from peft_lib.display.tables import task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, Group
-from peft_lib.results.noise import FLOOR, LARGEST, noise_floor, reach, twins_of
+from peft_lib.results.context import Context, Group, Task
+from peft_lib.results.noise import FLOOR, LARGEST, Floor, noise_floor, reach, twins_of
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
@@ -24,6 +24,9 @@ HEADINGS = {
     LARGEST: "largest difference", SPREAD: "sd about zero", LOSS: "largest difference of test loss",
     ITEMS: "items answered otherwise, %", FLOOR: "floor of a difference of means", WITHIN: "pairs of methods within it",
 }  # fmt: skip
+
+NAMED = 4
+"""Rows of which each has a sentence; of more there is one for all."""
 
 
 class NoiseFloor(OfGrids):
@@ -139,31 +142,41 @@ class NoiseFloor(OfGrids):
             "Each pair is one method under two parametrisations, on the same selections: its runs differ by rounding, which "
             "training amplifies. Runs of one seed are compared.",
         ]
-        floors = noise_floor(cells)
-        names = list(dict.fromkeys(row.group for table in tables for row in table.rows))
-        for (task, floor), name in zip(floors.items(), names, strict=False):
-            mine = [c for c in cells if (c.model, c.dataset, c.row) == task]
-            like = next(c for c in mine if c.column == LARGEST)
-            unit = "points" if like.unit == "%" else like.unit
-            if not floor.single:
-                said.append(
-                    f"{name}: twins score the same in every seed, so rounding decides nothing here; what differs still has the noise "
-                    "of seeds and of test items."
-                )
-                continue
-            if floor.means is None:
-                said.append(f"{name}: single runs drift up to {fixed(floor.single, like.digits)} {unit} apart.")
-                continue
-            within = next(c.text for c in mine if c.column == WITHIN)
-            said.append(
-                f"{name}: a difference of two methods' means below {fixed(floor.means, like.digits)} {unit} is no finding; "
-                f"{within} pairs of other methods lie that close."
-            )
+        said += _of_rows(cells, list(dict.fromkeys(row.group for table in tables for row in table.rows)))
         said.append(
             "Floor: how far the means of one method drift apart in 95 of 100 cases, t s / sqrt(seeds). It is the least noise of a "
             "comparison: other seeds and other test items add theirs."
         )
         return said
+
+
+def _of_rows(cells: list[Cell], names: list[str]) -> list[str]:
+    """What each row's floor means, or where there are many, all of them together. `names`: of the rows, in the cells' order."""
+    floors = noise_floor(cells)
+    within = {(c.model, c.dataset, c.row): c for c in cells if c.column == WITHIN}
+    if len(floors) > NAMED:
+        close = [within[task] for task, floor in floors.items() if floor.means is not None]
+        pairs = f"{sum(int(c.value or 0) for c in close)} of {sum(c.n for c in close)} pairs of other methods"
+        return [f"A difference of two methods' means below the floor of its row is no finding: {pairs} lie that close."]
+    tasks = dict.fromkeys((c.model, c.dataset, c.row) for c in cells)
+    return [_of_row(cells, task, name, floors[task]) for task, name in zip(tasks, names, strict=True) if task in floors]
+
+
+def _of_row(cells: list[Cell], task: Task, name: str, floor: Floor) -> str:
+    mine = {c.column: c for c in cells if (c.model, c.dataset, c.row) == task}
+    like = mine[LARGEST]
+    unit = "points" if like.unit == "%" else like.unit
+    if not floor.single:
+        return (
+            f"{name}: twins score the same in every seed, so rounding decides nothing here; what differs still has the noise of "
+            "seeds and of test items."
+        )
+    if floor.means is None:
+        return f"{name}: single runs drift up to {fixed(floor.single, like.digits)} {unit} apart."
+    return (
+        f"{name}: a difference of two methods' means below {fixed(floor.means, like.digits)} {unit} is no finding; "
+        f"{mine[WITHIN].text} pairs of other methods lie that close."
+    )
 
 
 def _differences(context: Context, one: Group, other: Group, metric: str) -> dict[int, float]:

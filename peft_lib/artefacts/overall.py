@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from peft_lib.artefacts.kind import Highlight, Metric, OfGrids
-from peft_lib.display.entries import entry, fixed
 from peft_lib.display.markup import plain_name
-from peft_lib.display.tables import task_name
-from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Picture, Row, Table
+from peft_lib.display.overall_tables import IMPROVEMENT, RANK, ROWS, SCORE, TEST, over, remarks_of, tables_of
+from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.results import marks
 from peft_lib.results.baseline import baseline
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
 from peft_lib.statistics import across
+from peft_lib.statistics.families import ALPHA, holm
 from peft_lib.statistics.intervals import FEWEST
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
     from peft_lib.study.schema import Study
 
-RANK, SCORE, IMPROVEMENT = "mean_rank", "interquartile_mean", "improvement"
-ROWS, TEST = "rows", "friedman"
 SHOWN: dict[str, tuple[str, Literal["higher", "lower"], int]] = {
     RANK: ("", "lower", 2), SCORE: ("%", "higher", 1), IMPROVEMENT: ("%", "higher", 0)
 }  # fmt: skip
 """Panel -> unit, direction, decimals."""
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -162,14 +159,12 @@ class Overall(OfGrids):
             return
         yield replace(cell, value=found.critical_difference, p=found.p, text=f"F = {found.statistic:.2f}")
         if found.p < ALPHA and self.against in methods:
-            from statsmodels.stats.multitest import multipletests
-
             p = across.rank_p_values(rows, methods.index(self.against))
             others = [place for place, m in enumerate(methods) if m != self.against]
-            adjusted = multipletests([p[place] for place in others], method="holm")[1]
+            adjusted = holm([p[place] for place in others])
             for place, corrected in zip(others, adjusted, strict=True):
                 m = methods[place]
-                yield replace(cell, column=m, method=m, metric="rank_test", p=p[place], p_adjusted=float(corrected))
+                yield replace(cell, column=m, method=m, metric="rank_test", p=p[place], p_adjusted=corrected)
 
     def _of_rows(self, lines: list[Line], methods: list[str]) -> Iterator[Cell]:
         """Per row its zero and its best method: the ends of the scale that its scores are put on."""
@@ -196,77 +191,16 @@ class Overall(OfGrids):
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
         """One row per method; then one per task with the ends of its scale."""
-        panels = [p for p in (RANK, SCORE, IMPROVEMENT) if any(c.panel == p for c in cells)]
-        names = {RANK: "mean rank", SCORE: "interquartile mean, %", IMPROVEMENT: self._over()}
-        by_place = {(c.panel, c.method): c for c in cells if c.panel in SHOWN}
-        tested = {c.method: c for c in cells if c.metric == "rank_test"}
-        body = []
-        for method in dict.fromkeys(c.method for c in cells if c.panel == RANK):
-            entries = [_entry(by_place[p, method], notes) if (p, method) in by_place else EMPTY for p in panels]
-            if tested:
-                entries.append(_p_entry(tested[method]) if method in tested else EMPTY)
-            body.append(Row((Label.method(str(method)),), tuple(entries)))
-        columns = [Label.plain(names[p]) for p in panels]
-        if tested:
-            columns.append(Label.plain(f"p of the rank against {plain_name(str(self.against))}'s (Holm)"))
-        return [
-            Table(("Method",), tuple(columns), tuple(body), title="Over all rows"),
-            _scale_table([c for c in cells if c.panel == ROWS], plan, notes),
-        ]
-
-    def _over(self) -> str:
-        return f"better than {plain_name(self.against)}, %" if self.against else ""
+        return tables_of(cells, plan, notes, self.against)
 
     def figures(self, cells: list[Cell], plan: "Plan", folder: Path) -> list[Picture]:
         from peft_lib.display import overall_figure  # loads matplotlib
 
-        names = {RANK: "mean rank (1: best)", SCORE: "interquartile mean (%)", IMPROVEMENT: self._over()}
+        names = {RANK: "mean rank (1: best)", SCORE: "interquartile mean (%)", IMPROVEMENT: over(self.against)}
         return overall_figure.draw(self.id, names, [c for c in cells if c.panel in SHOWN], folder)
 
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
-        ranks = [c for c in cells if c.panel == RANK]
-        if not ranks:
-            return []
-        used, planned = ranks[0].n, ranks[0].planned
-        out = [c for c in cells if c.panel == ROWS and c.column == "zero" and c.value is None]
-        said = [f"Over {used} of {planned} row{'s' * (planned != 1)}."]
-        if out:
-            said.append("Rows in which a planned run of any method is absent or failed are left out for all methods.")
-        if 0 < used < across.FEWEST_ROWS:
-            said.append(f"{used} row{'s are' if used != 1 else ' is'} little: another task may turn the order round.")
-        said += self._test_remarks(cells)
-        said.append(
-            "Interquartile mean: the mean of the middle half of all runs' scores, each as a share of the way from its row's "
-            "zero (the constant answer; where none has a score the worst method) to the row's best method."
-        )
-        if any(c.panel == IMPROVEMENT for c in cells):
-            name = plain_name(str(self.against))
-            said.append(
-                f"Better than {name}: the share of pairs of runs, one of either, that {name} loses; a tie is half."
-            )
-        if any(c.low is not None for c in cells):
-            said.append(
-                "Intervals: 95 %, seeds drawn anew within rows (stratified bootstrap). They are for these rows, and with three "
-                "seeds about a fifth too narrow."
-            )
-        elif used:
-            said.append(f"Fewer than {FEWEST} seeds: no intervals.")
-        return said
-
-    def _test_remarks(self, cells: list[Cell]) -> list[str]:
-        test = next((c for c in cells if c.panel == TEST and c.column == TEST), None)
-        if test is None or not test.n:
-            return []
-        if test.value is None:
-            return [f"Friedman's test is not made: {test.reason}."]
-        p = "p < 0.0001" if (test.p or 0) < 1e-4 else f"p = {test.p:.2g}"
-        said = f"Friedman's test over {test.n} rows: {test.text}, {p}"
-        if (test.p or 0) >= ALPHA:
-            return [f"{said}: the ranks do not tell the methods apart."]
-        return [
-            f"{said}: some methods differ. Mean ranks that lie {fixed(test.value, 2)} apart or more differ at 5 % (Nemenyi). It "
-            "takes rows for independent, which rows of one model or data set are not quite."
-        ]
+        return remarks_of(cells, self.against)
 
 
 def _methods(row: list[Group]) -> set[str]:
@@ -276,35 +210,3 @@ def _methods(row: list[Group]) -> set[str]:
 def _zero(line: Line, scores: Any) -> float:
     """The zero of a row's scale, as a score."""
     return float(scores.mean(axis=-1).min()) if line.zero is None else line.zero
-
-
-def _entry(cell: Cell, notes: Footnotes) -> Entry:
-    """The value with its interval beside it, which is what this table is read for."""
-    shown = entry(cell, notes)
-    if cell.low is None or cell.high is None:
-        return replace(shown, lines={})
-    digits = 1 if cell.digits == 2 else cell.digits
-    return replace(shown, text=f"{shown.text} [{fixed(cell.low, digits)}, {fixed(cell.high, digits)}]", lines={})
-
-
-def _p_entry(cell: Cell) -> Entry:
-    p = cell.p_adjusted or 0.0
-    return Entry("<0.001" if p < 1e-3 else f"{p:.3f}", title=f"before the correction {cell.p:.3g}")
-
-
-def _scale_table(cells: list[Cell], plan: "Plan", notes: Footnotes) -> Table:
-    lines: dict[tuple, dict[str, Cell]] = {}
-    for c in cells:
-        lines.setdefault((c.model, c.dataset, c.row), {})[c.column] = c
-    body = []
-    for task, line in lines.items():
-        ends = tuple(
-            Entry(
-                "\u2013" if c.value is None else f"{fixed(c.number, c.digits)} ({c.text})",
-                status="empty" if c.value is None else "ok", notes=notes.mark(c.reason),
-            )
-            for c in (line["zero"], line["best"])
-        )  # fmt: skip
-        body.append(Row((task_name(plan, *task),), ends))
-    columns = (Label.plain("zero of the scale"), Label.plain("best method: 100 %"))
-    return Table(("Row",), columns, tuple(body), title="The scale of each row")

@@ -1,7 +1,7 @@
 """Kind `tuning`: what each method gains by tuning, chosen on validation and reported on test, beside what the search cost."""
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -9,54 +9,41 @@ from pydantic import Field
 
 from peft_lib.artefacts.heatmap import ends
 from peft_lib.artefacts.kind import OfGrids
-from peft_lib.display.entries import entry
-from peft_lib.display.tables import setting_name, task_name
-from peft_lib.display.tuning_remarks import remarks_of
-from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Picture, Row, Table
+from peft_lib.display.tables import setting_name
+from peft_lib.display.tuning_tables import (
+    BEST,
+    COST,
+    CURVE,
+    DECADE,
+    DEFAULT,
+    GAIN,
+    RUNS,
+    SETTINGS,
+    SPREAD,
+    TEST,
+    TEST_CURVE,
+    TUNED,
+    VALIDATION,
+    remarks_of,
+    tables_of,
+)  # fmt: skip
+from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.results import marks
 from peft_lib.results.cells import Cell
-from peft_lib.results.context import Context, Group
+from peft_lib.results.context import Context
+from peft_lib.results.tried import Setting, default_values, near, same, setting_at
 from peft_lib.statistics import tuning
 from peft_lib.study.labels import number
 from peft_lib.study.parsing import Parser
 from peft_lib.study.problems import Location
-from peft_lib.study.settings import OPTION
-from peft_lib.study.spec import RunSpec, rounded
-from peft_lib.study.types import Scalar, parse_number
+from peft_lib.study.types import Scalar
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
     from peft_lib.study.schema import Study
 
-BEST, VALIDATION, TEST, DEFAULT, GAIN = "best", "validation", "test", "default", "gain"
-DECADE, SPREAD, SETTINGS, RUNS, COST = "decade", "spread", "settings", "runs", "cost"
-TUNED, CURVE, TEST_CURVE = "tuned", "expected_best", "expected_test"
-"""Panels."""
-HEADINGS = {
-    BEST: "best setting", VALIDATION: "validation", TEST: "test, tuned", DEFAULT: "test, default", GAIN: "gain by tuning",
-    DECADE: "spread in a decade", SPREAD: "spread, all settings", SETTINGS: "settings tried", RUNS: "runs",
-}  # fmt: skip
 UNKNOWN = ("missing", "stale", "unreadable")
 """What became of runs that may still change the choice; one that diverged or ran out of memory is known, and no choice."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of a method that was tried: its runs, what it is chosen by and what it scores on test."""
-
-    group: Group
-    spec: RunSpec
-    chosen_by: Cell
-    test: Cell
-
-    @property
-    def text(self) -> str:
-        return ", ".join(f"{setting_name(k)} {number(v)}" for k, v in self.group.varied)
-
-    @property
-    def values(self) -> tuple[Any, ...]:
-        """The varied settings as the run has them: alpha as a number."""
-        return tuple(value_in(self.spec, name) for name, _ in self.group.varied)
 
 
 class Tuning(OfGrids):
@@ -94,7 +81,7 @@ class Tuning(OfGrids):
                     varies = ", ".join(grid.vary) or "nothing"
                     parser.problem(place, setting, f"a default is of a varied setting; grid {name} varies {varies}",
                                    "remove it, or vary it in the grid")  # fmt: skip
-                elif all(not _same(value, tried) for tried in grid.vary[setting]):
+                elif all(not same(value, tried) for tried in grid.vary[setting]):
                     tried = ", ".join(number(v) for v in grid.vary[setting])
                     parser.problem(place, value, f"a default is one of the values that grid {name} tries: {tried}",
                                    "use one of them, or add it to the grid")  # fmt: skip
@@ -145,7 +132,13 @@ class Tuning(OfGrids):
         failed = len(settings) - len(known)
         if failed and pattern.status == "ok":
             said.append(f"{failed} of {len(settings)} settings diverged or ran out of memory")
-        return replace(cell, text=best.text, edge=", ".join(at) or None, reason="; ".join(said) or None, tied=equal > 1)
+        return replace(
+            cell,
+            text=_words(best.group.varied),
+            edge=", ".join(at) or None,
+            reason="; ".join(said) or None,
+            tied=equal > 1,
+        )
 
     def _as(self, pattern: Cell, column: str, cell: Cell | None, like: Cell) -> Cell:
         """A cell of one setting's runs as the cell of the method's row."""
@@ -164,48 +157,23 @@ class Tuning(OfGrids):
         same: dict[str, Any] = {
             "metric": like.metric, "unit": like.unit, "digits": like.digits, "direction": like.direction
         }  # fmt: skip
-        found, why = self._default(context, settings)
+        values = default_values(context, settings[0], self.default)
+        untold = [name for name, _ in settings[0].group.varied if name not in values]
+        found = None if untold else setting_at(settings, values, self.default)
         if found is None:
+            why = f"the default ({_words(values.items())}) is not among the settings tried"
+            if untold:
+                what = setting_name(untold[0])
+                why = f"no other grid says which {what} is the default; name it in the artefact's `default`"
             blank = replace(pattern, status="not_available", reason=why, **same)
             yield from (replace(blank, column=column) for column in (DEFAULT, GAIN))
             return
-        yield replace(found.test, panel=TUNED, row=pattern.row, column=DEFAULT, text=found.text)
+        yield replace(found.test, panel=TUNED, row=pattern.row, column=DEFAULT, text=_words(found.group.varied))
         gain = replace(pattern, column=GAIN, **same)
         if best is None or not found.test.complete:
             yield replace(gain, status="not_available", reason=gain.reason or found.test.reason)
         else:
             yield replace(gain, value=best.test.number - found.test.number)
-
-    def _default(self, context: Context, settings: list[Setting]) -> tuple[Setting | None, str | None]:
-        """The setting that is the default, or why there is none among those tried."""
-        varied = dict(settings[0].group.varied)
-        other = self._elsewhere(context, settings[0].group, varied.keys() - self.default.keys())
-        wanted: dict[str, Any] = {}
-        for name in varied:
-            if name not in self.default and other is None:
-                what = setting_name(name)
-                return None, f"no other grid says which {what} is the default; name it in the artefact's `default`"
-            wanted[name] = self.default[name] if name in self.default else value_in(other, name)
-        for setting in settings:
-            given = dict(setting.group.varied)
-            # What the artefact names is written as the grid has it (2r); what a run has is a number.
-            if all(
-                _same(value, given[name] if name in self.default else value_in(setting.spec, name))
-                for name, value in wanted.items()
-            ):
-                return setting, None
-        words = ", ".join(f"{setting_name(k)} {number(v)}" for k, v in wanted.items())
-        return None, f"the default ({words}) is not among the settings tried"
-
-    def _elsewhere(self, context: Context, group: Group, names: Set[str]) -> RunSpec | None:
-        """The method's run on the task in the first other grid of the study that does not vary these settings."""
-        for grid, points in context.plan.points.items():
-            if grid in self.grid or names & context.plan.study.grids[grid].vary.keys():
-                continue
-            for p in points:
-                if (p.model, p.dataset, p.method) == (group.model, group.dataset, group.method):
-                    return context.plan.runs[p.run_id]
-        return None
 
     def _spreads(
         self, pattern: Cell, best: Setting | None, known: list[Setting], settings: list[Setting]
@@ -214,8 +182,8 @@ class Tuning(OfGrids):
         blank = replace(pattern, metric=like.metric, unit=like.unit, digits=like.digits, direction="lower")
         rates = {s.spec.lr for s in settings}
         if "lr" in dict(settings[0].group.varied) and len(rates) > 1:
-            near = _near(best, known) if best is not None else []
-            yield _spread(replace(blank, column=DECADE), near, "no second learning rate within a decade of the best")
+            close = near(best, known) if best is not None else []
+            yield _spread(replace(blank, column=DECADE), close, "no second learning rate within a decade of the best")
         yield _spread(replace(blank, column=SPREAD), known, "fewer than two settings have a value")
 
     def _budget(self, context: Context, pattern: Cell, settings: list[Setting]) -> Iterator[Cell]:
@@ -252,20 +220,7 @@ class Tuning(OfGrids):
                 yield replace(same, row=str(n), value=value)
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
-        """A part per task, a row per method."""
-        columns = [c for c in (*HEADINGS, COST) if any(cell.column == c and cell.panel == TUNED for cell in cells)]
-        lines: dict[tuple[str, str, str], dict[str, Cell]] = {}
-        for c in cells:
-            if c.panel == TUNED:
-                lines.setdefault((c.model, c.dataset, c.row), {})[c.column] = c
-        body = [
-            Row((Label.method(method),), tuple(_entry(line[c], notes) if c in line else EMPTY for c in columns),
-                task_name(plan, model, dataset))
-            for (model, dataset, method), line in lines.items()
-        ]  # fmt: skip
-        headings = HEADINGS | {COST: "CPU-seconds" if self.cost == "cpu_s" else "seconds"}
-        labels = tuple(Label.plain(headings[c]) for c in columns)
-        return [Table(("Method",), labels, tuple(body))]
+        return tables_of(cells, plan, notes)
 
     def figures(self, cells: list[Cell], plan: "Plan", folder: Path) -> list[Picture]:
         from peft_lib.display import tuning_figure  # loads matplotlib
@@ -279,30 +234,8 @@ class Tuning(OfGrids):
         return remarks_of(mine, tasks, self.replacement)
 
 
-def value_in(spec: RunSpec | None, setting: str) -> Any:
-    """A varied setting's value in a run, numbers as the run's id has them."""
-    if spec is None:
-        return None
-    if setting.startswith(OPTION):
-        return spec.options.get(setting.removeprefix(OPTION))
-    return rounded(getattr(spec, setting))
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two spellings of a setting's value are the same: 1e-3 and 0.001."""
-    return bool(rounded(parse_number(one)) == rounded(parse_number(other)))
-
-
-def _near(best: Setting, known: list[Setting]) -> list[Setting]:
-    """Settings that differ from the best one in the learning rate alone, by at most a factor of ten."""
-    place = [name for name, _ in best.group.varied].index("lr")
-
-    def rest(s: Setting) -> tuple[Any, ...]:
-        return s.values[:place] + s.values[place + 1 :]
-
-    line = [s for s in known if rest(s) == rest(best)]
-    inside = tuning.within_decade([s.spec.lr for s in line], best.spec.lr)
-    return [s for s, near in zip(line, inside, strict=True) if near]
+def _words(values: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{setting_name(name)} {number(value)}" for name, value in values)
 
 
 def _spread(blank: Cell, settings: list[Setting], few: str) -> Cell:
@@ -311,15 +244,3 @@ def _spread(blank: Cell, settings: list[Setting], few: str) -> Cell:
         return replace(blank, status="not_available", reason=blank.reason or few)
     values = [s.test.number for s in settings]
     return replace(blank, value=max(values) - min(values), n=len(settings), values=tuple(values))
-
-
-def _entry(cell: Cell, notes: Footnotes) -> Entry:
-    if cell.column == BEST and cell.text:
-        lines = {"edge": f"edge: {cell.edge.replace('_', ' ')}"} if cell.edge else {}
-        return Entry(cell.text, lines=lines, status=cell.status, notes=notes.mark(cell.reason))
-    shown = entry(cell, notes)
-    kinds = ("sd", "values") if cell.column in (VALIDATION, TEST, DEFAULT) else ()
-    keep = {k: v for k, v in shown.lines.items() if k in kinds}
-    if cell.column == DEFAULT and cell.text:
-        return replace(shown, lines=keep, title=f"{cell.text}; {shown.title}")
-    return replace(shown, lines=keep)

@@ -2,9 +2,12 @@
 
 import importlib
 import pkgutil
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.names import nearest
@@ -43,3 +46,7 @@ def _names(value: Any) -> tuple[str, ...]:
     if not (isinstance(value, type) and issubclass(value, Diagnostic)):
         return ()
     return get_args(value.model_fields["kind"].annotation)
+
+
+AnyDiagnostic: Any = Annotated[reduce(or_, diagnostics().values()), Field(discriminator="kind")]
+"""The type of a diagnostic in a study: a union, told apart by `kind`."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def _label(html: str, latex: str) -> Label:
     """A heading written here; a formula stays on one line."""
-    return Label(Markup(html.replace(" ", "\u00a0")), Latex(latex))
+    return Label(Markup(f'<span class="formula">{html}</span>'), Latex(latex))
 
 
 SUMS = {
@@ -35,14 +35,18 @@ COLUMNS = {
     "rank": Label.plain("r"), "links": Label.plain("k"), "dimensions": Label.plain("sum of widths"),
     "parameters": Label.plain("p"),
     "bound": _label("bound", "bound"), "bound_with_head": Label.plain("with head"), "gap": Label.plain("measured gap"),
-    "ratio": _label("bound / |gap|", r"bound / |gap|"), "says": Label.plain("it is"),
+    "ratio": _label("bound / |gap|", r"bound / \textbar{}gap\textbar{}"), "says": Label.plain("it is"),
 }  # fmt: skip
 AGREES = {"gap": Label.plain("with the gap"), "gap_absolute": Label.plain("with the absolute gap")}
 NORMS = {
-    "largest": _label("largest \u2016\u0394W\u2016<sub>2</sub>", r"largest $\|\Delta W\|_2$"),
-    "growth": _label("log<sub>10</sub> \u03a0(w + d)/\u03a0w", r"$\log_{10}\,\prod(w{+}d)/\prod w$"),
-    "around_base": _label("log<sub>10</sub> (\u03a0(w + d) \u2212 \u03a0w)", r"$\log_{10}\,(\prod(w{+}d){-}\prod w)$"),
-    "around_delta": _label("log<sub>10</sub> (\u03a0(w + d) \u2212 \u03a0d)", r"$\log_{10}\,(\prod(w{+}d){-}\prod d)$"),
+    "largest": _label("largest \u2016\u0394W\u2016<sub>2</sub>", r"largest $\|\Delta{}W\|_2$"),
+    "growth": _label("log<sub>10</sub> \u03a0(w + d)/\u03a0w", r"$\log_{10}$ $\prod(w{+}d)$ $/\prod{w}$"),
+    "around_base": _label(
+        "log<sub>10</sub> (\u03a0(w + d) \u2212 \u03a0w)", r"$\log_{10}$ $(\prod(w{+}d)$ $-\prod{w})$"
+    ),
+    "around_delta": _label(
+        "log<sub>10</sub> (\u03a0(w + d) \u2212 \u03a0d)", r"$\log_{10}$ $(\prod(w{+}d)$ $-\prod{d})$"
+    ),
 }
 
 
@@ -105,10 +109,15 @@ def _entry(cell: Cell, notes: Footnotes, single: bool) -> Entry:
     if cell.column == "says":
         return Entry(str(cell.text).partition(":")[0], title=cell.text or "", notes=notes.mark(_why(cell)))
     shown = entry(cell, notes, single)
-    kept = shown if cell.column == "gap" else replace(shown, lines={}, run=None)
+    kept = _short(shown) if cell.column == "gap" else replace(shown, lines={}, run=None)
     if cell.column == "bound" and cell.source and not cell.source.startswith("paper"):
         return replace(kept, notes=(*kept.notes, *notes.mark(cell.source)))
     return kept
+
+
+def _short(shown: Entry) -> Entry:
+    """Without its interval, which the data files have: a row per method is high enough."""
+    return replace(shown, lines={kind: text for kind, text in shown.lines.items() if kind != "interval"})
 
 
 def _why(cell: Cell) -> str:
@@ -148,7 +157,7 @@ def _products(cells: list[Cell], plan: "Plan", notes: Footnotes, single: bool) -
         [c for c in cells if c.panel == PRODUCTS], key=lambda c: (c.model, c.dataset, c.row, c.method)
     ):
         of = {c.column: c for c in part}
-        entries = tuple(entry(of[name], notes, single) for name in NORMS)
+        entries = tuple(_short(entry(of[name], notes, single)) for name in NORMS)
         rows.append(Row((method_heading(str(key[3])),), entries, task_name(plan, *key[:3])))
     title = "Theorem 1's products over the adapted matrices (w = \u2016W0\u2016, d = \u2016\u0394W\u2016, spectral)"
     return Table(("Method",), tuple(NORMS.values()), tuple(rows), title=title)
@@ -169,7 +178,7 @@ def _places(cells: list[Cell], plan: "Plan", notes: Footnotes, single: bool) -> 
     for (*task, place), line in of.items():
         base = entry(replace(line[BASE], status="ok", reason=None), notes, single) if BASE in line else EMPTY
         entries = [replace(base, lines={}, run=None)]
-        entries += [entry(line[str(m)], notes, single) if str(m) in line else EMPTY for m in methods]
+        entries += [_short(entry(line[str(m)], notes, single)) if str(m) in line else EMPTY for m in methods]
         rows.append(Row((place,), tuple(entries), task_name(plan, *task)))
     columns = (_label("W<sub>0</sub>", r"$W_0$"), *(method_heading(str(m)) for m in methods))
     return Table(("Place",), columns, tuple(rows), title="Spectral norms of W0 and of each method's update")

@@ -33,8 +33,8 @@ def shown_length(code: str) -> int:
 def _length(piece: str) -> int:
     if piece.startswith(r"\discretionary"):
         return 0
-    if piece.startswith("$"):  # a formula: a character or so for each command
-        return max(1, len(re.sub(r"[$_^{}\s]|\\[^A-Za-z]", "", re.sub(r"\\[A-Za-z]+", "x", piece))))
+    if piece.startswith("$"):  # a formula: a command is about two characters wide, a thin space is one at most
+        return max(1, len(re.sub(r"[$_^{}\s]", "", re.sub(r"\\[A-Za-z]+", "xx", piece).replace("\\", ""))))
     return len(piece) - 4 if piece.startswith("{[}U") else 1
 
 

@@ -137,7 +137,10 @@ def _task(m: Material, at_edges: list[str]) -> TaskFindings:
 
 
 def _others(m: Material) -> tuple[list[Cell], list[Cell]]:
-    """Differences to the leader: not told apart, and behind; best first."""
+    """Differences to the leader: not told apart, and behind; best first. None where the best of all could not be tested."""
+    own = m.of.get((LEADER, m.good[0].column))
+    if own is None or own.value != 0 or own.p is not None:
+        return [], []
     cells = [m.of[LEADER, c.column] for c in m.good if (LEADER, c.column) in m.of]
     tested = [c for c in cells if c.p is not None]
     return [c for c in tested if not told_apart(c)], [c for c in tested if told_apart(c)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from peft_lib.diagnostics.diagnostic import Diagnostic, Row
-from peft_lib.diagnostics.files import file_of, read, stamp
 from peft_lib.names import first_line
+from peft_lib.results.diagnostic_files import file_of, read, stamp
 
 if TYPE_CHECKING:
     from peft_lib.study.plan import Plan

@@ -42,8 +42,10 @@ class Items:
         """(N,) whether the answer is the label, white space at both ends aside, as exact match counts."""
         import numpy as np
 
-        pairs = zip(self.label, self.prediction, strict=True)
-        return np.fromiter((str(a).strip() == str(b).strip() for a, b in pairs), bool, len(self))
+        equal = np.asarray(self.label == self.prediction, dtype=bool)
+        for i in np.flatnonzero(~equal):
+            equal[i] = str(self.label[i]).strip() == str(self.prediction[i]).strip()
+        return equal
 
 
 class Measure(Protocol):

@@ -10,12 +10,12 @@ import pytest
 
 from peft_lib.artefacts.intruders import VECTORS
 from peft_lib.diagnostics.diagnostic import Row
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.diagnostics.intruders import THRESHOLDS
 from peft_lib.display import style
 from peft_lib.display.chain_lines import has_pair, looks
 from peft_lib.methods.registry import available, get_method
 from peft_lib.results.cells import Cell
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.results.places import ends, kind_of, layer_of
 from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError

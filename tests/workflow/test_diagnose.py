@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from peft_lib.diagnostics.files import read, read_facts
+from peft_lib.results.diagnostic_files import read, read_facts
 from tests.runs import ROOT
 from tests.workflow.repository import copy_repository, planned, snakemake, snakemake_process
 

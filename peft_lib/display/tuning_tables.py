@@ -1,15 +1,60 @@
-"""Sentences below a table of tuned methods: in which order methods come untuned and tuned, and how far apart."""
+"""Tuned methods as a table, and in words: in which order methods come untuned and tuned, and how far apart."""
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from peft_lib.display.entries import fixed
+from peft_lib.display.entries import entry, fixed
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import SINGLE, single_seed
+from peft_lib.display.tables import task_name
+from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.marks import goodness
 
+if TYPE_CHECKING:
+    from peft_lib.study.plan import Plan
+
+BEST, VALIDATION, TEST, DEFAULT, GAIN = "best", "validation", "test", "default", "gain"
+DECADE, SPREAD, SETTINGS, RUNS, COST = "decade", "spread", "settings", "runs", "cost"
+TUNED, CURVE, TEST_CURVE = "tuned", "expected_best", "expected_test"
+"""Panels."""
+HEADINGS = {
+    BEST: "best setting", VALIDATION: "validation", TEST: "test, tuned", DEFAULT: "test, default", GAIN: "gain by tuning",
+    DECADE: "spread in a decade", SPREAD: "spread, all settings", SETTINGS: "settings tried", RUNS: "runs",
+}  # fmt: skip
 NAMED = 8
 """Methods of an order that are named; of more, the first and the last."""
+
+
+def tables_of(cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
+    """A part per task, a row per method."""
+    columns = [c for c in (*HEADINGS, COST) if any(cell.column == c and cell.panel == TUNED for cell in cells)]
+    lines: dict[tuple[str, str, str], dict[str, Cell]] = {}
+    for c in cells:
+        if c.panel == TUNED:
+            lines.setdefault((c.model, c.dataset, c.row), {})[c.column] = c
+    body = [
+        Row((Label.method(method),), tuple(_entry(line[c], notes) if c in line else EMPTY for c in columns),
+            task_name(plan, model, dataset))
+        for (model, dataset, method), line in lines.items()
+    ]  # fmt: skip
+    time = next((c.metric for c in cells if c.column == COST), "")
+    headings = HEADINGS | {COST: "CPU-seconds" if time == "cpu_s" else "seconds"}
+    labels = tuple(Label.plain(headings[c]) for c in columns)
+    return [Table(("Method",), labels, tuple(body))]
+
+
+def _entry(cell: Cell, notes: Footnotes) -> Entry:
+    if cell.column == BEST and cell.text:
+        lines = {"edge": f"edge: {cell.edge.replace('_', ' ')}"} if cell.edge else {}
+        return Entry(cell.text, lines=lines, status=cell.status, notes=notes.mark(cell.reason))
+    shown = entry(cell, notes)
+    kinds = ("sd", "values") if cell.column in (VALIDATION, TEST, DEFAULT) else ()
+    keep = {k: v for k, v in shown.lines.items() if k in kinds}
+    if cell.column == DEFAULT and cell.text:
+        return replace(shown, lines=keep, title=f"{cell.text}; {shown.title}")
+    return replace(shown, lines=keep)
 
 
 def remarks_of(cells: list[Cell], tasks: dict[tuple[str, str], str], replacement: bool) -> list[str]:
