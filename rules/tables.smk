@@ -5,6 +5,8 @@ AGGREGATION = tree_hash(
     "peft_lib/artefacts",
     "peft_lib/results",
     "peft_lib/statistics",
+    "peft_lib/analysis/bounds.py",
+    "peft_lib/analysis/theorem1.py",
     "peft_lib/study/quantities.py",
     "peft_lib/study/counts.py",
     "peft_lib/study/choices.py",

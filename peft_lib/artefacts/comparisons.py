@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from peft_lib.artefacts.kind import Metric, OfGrids
 from peft_lib.display import comparison_tables
-from peft_lib.display.view import Footnotes, Table
+from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.results import marks
 from peft_lib.results.baseline import baseline
 from peft_lib.results.cells import Cell
@@ -173,6 +174,11 @@ class Comparisons(OfGrids):
 
     def tables(self, cells: list[Cell], plan: "Plan", notes: Footnotes) -> list[Table]:
         return comparison_tables.tables(cells, plan, notes)
+
+    def figures(self, cells: list[Cell], plan: "Plan", folder: Path) -> list[Picture]:
+        from peft_lib.display import comparison_figure  # loads matplotlib
+
+        return comparison_figure.draw(self.id, cells, plan, folder)
 
     def remarks(self, cells: list[Cell], tables: list[Table]) -> list[str]:
         return comparison_tables.remarks(cells)

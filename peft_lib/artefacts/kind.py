@@ -131,6 +131,8 @@ class OfGrids(Artefact):
     grid: Names = Field(description="grid whose runs it shows, or several of different tasks", examples=["main"])
 
     not_null: ClassVar[tuple[str, ...]] = ("grid",)
+    of_methods: ClassVar[bool] = False
+    """Whether its rows are of single methods, so that grids may share a task if their methods differ."""
 
     def grids(self) -> tuple[str, ...]:
         return self.grid
@@ -146,11 +148,14 @@ class OfGrids(Artefact):
                 if study.grids and not misnamed:
                     parser.problem(place, name, "no grid of that name", nearest(name, list(study.grids)))
                 continue
-            if twice := [task for task in grid.tasks if task in shown]:
+            parts = [f"{task} with {method}" for task in grid.tasks for method in grid.methods]
+            parts = parts if self.of_methods else list(grid.tasks)
+            if twice := [part for part in parts if part in shown]:
                 other = shown[twice[0]]
-                rule = f"grids of one artefact have different tasks; {other} has {twice[0]} too"
+                apart = "tasks or methods" if self.of_methods else "tasks"
+                rule = f"grids of one artefact have different {apart}; {other} has {twice[0]} too"
                 parser.problem(place, name, rule, "name the grid once" if other == name else "make two artefacts")
-            shown.update(dict.fromkeys(grid.tasks, name))
+            shown.update(dict.fromkeys(parts, name))
         super().check(where, study, parser)
 
     def known_grids(self, study: "Study") -> Iterator[tuple[str, "Grid"]]:

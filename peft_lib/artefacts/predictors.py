@@ -6,14 +6,22 @@ test: does the measured gap point to the better method more often than landscape
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from peft_lib.artefacts.kind import OfGrids
 from peft_lib.diagnostics.diagnostic import Diagnostic
-from peft_lib.diagnostics.registry import AnyDiagnostic
-from peft_lib.display.predictor_tables import CORRELATION, VERDICT, WRONG, correlation_table, verdict_table, wrong_table
+from peft_lib.diagnostics.registry import any_diagnostic
+from peft_lib.display.predictor_tables import (
+    ALL,
+    CORRELATION,
+    VERDICT,
+    WRONG,
+    correlation_table,
+    verdict_table,
+    wrong_table,
+)
 from peft_lib.display.view import Footnotes, Picture, Table
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
@@ -21,6 +29,7 @@ from peft_lib.results.predicting import (
     GAPS,
     OUTCOMES,
     RIVALS,
+    UNDEFINED,
     Predictor,
     TaskRuns,
     Values,
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
     from peft_lib.study.plan import Plan
     from peft_lib.study.schema import Study
 
+OneDiagnostic: Any = any_diagnostic()
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not decidable with these runs"
 Known = dict[str, dict[str, tuple[Values, dict[str, int]]]]
 """Predictor -> task -> its numbers, and why runs have none."""
@@ -54,13 +64,11 @@ class Predictors(OfGrids):
     """Spearman correlations and shares of wrong pairs, task by task and over all tasks."""
 
     kind: Literal["predictors"]
-    candidates: tuple[AnyDiagnostic, ...] = Field(
+    candidates: tuple[OneDiagnostic, ...] = Field(
         (),
         description="diagnostics whose numbers are tried, each with its options",
         examples=["[{kind: sharpness}, {kind: intruders}]"],
     )
-
-    template = "bounds"
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         return {diagnostic: self.run_ids(plan) for diagnostic in self.candidates}
@@ -81,6 +89,7 @@ class Predictors(OfGrids):
         tasks = task_runs(context)
         asked = predictors(self.candidates)
         known: Known = {p.key: {f"{t.model}/{t.dataset}": values_of(context, p, t) for t in tasks} for p in asked}
+        asked = [p for p in asked if not _not_asked(known[p.key])]
         cells = [
             cell
             for outcome in OUTCOMES for predictor in asked if not (outcome == "gap" and predictor.key in GAPS)
@@ -95,7 +104,7 @@ class Predictors(OfGrids):
         one = tasks[0] if len(tasks) == 1 else None
         return Cell(
             artefact=self.id, kind=self.kind, panel=panel, model=one.model if one else "", dataset=one.dataset if one else "",
-            row=predictor.key, column="task" if one else "all tasks", metric=panel.partition("/")[0], text=predictor.label,
+            row=predictor.key, column="task" if one else ALL, metric=panel.partition("/")[0], text=predictor.label,
             planned=sum(len(t.run_ids) for t in tasks), run_ids=tuple(i for t in tasks for i in t.run_ids) if one else (),
         )  # fmt: skip
 
@@ -146,7 +155,7 @@ class Predictors(OfGrids):
             "difference; below three seeds any difference counts), the share on which the number prefers the worse method; 50 % is a "
             "coin. Small: how many pairs.",
             f"Intervals: 95 %, bootstrap over methods with all their runs, so they are for other methods like these; a method and its twin "
-            f"count once. p: permutation of methods. *: p < {ALPHA:g} after Holm's correction over all correlations of this table.",
+            f"count once; none where all pairs agree, which is no certainty, or hang on few methods. p: permutation of methods. *: p < {ALPHA:g} after Holm's correction over all correlations of this table.",
             "A method comes with its hyper-parameters, so what a number tells apart may be these; the methods that adapt nothing are left "
             "out. The gap contains the test loss of the very items that the test metric is of, which no landscape and no intruder count "
             "has seen: this favours it.",
@@ -156,6 +165,11 @@ class Predictors(OfGrids):
                 "Of effective rank, stable rank and columns touched nobody says which way is better, so no pair is wrong."
             )
         return said
+
+
+def _not_asked(of: dict[str, tuple[Values, dict[str, int]]]) -> bool:
+    """Whether a diagnostic was computed and has this number of no run: its options leave it out."""
+    return not any(values for values, _ in of.values()) and {r for _, why in of.values() for r in why} == {UNDEFINED}
 
 
 def _share(cell: Cell, pairs: list[Pairs], name: str) -> Cell:
@@ -203,7 +217,7 @@ def verdict(cells: list[Cell]) -> str:
     whole = [c for c in cells if c.panel == f"{WRONG}/test_metric" and c.row == "gap"]
     if not rivals or not whole:
         return f"{claim} not examined here: no landscape, sharpness or intruders among the candidates."
-    own = max(whole, key=lambda c: c.column == "all tasks")
+    own = max(whole, key=lambda c: c.column == ALL)
     sure = [c for c in rivals if c.value is not None and c.p_adjusted is not None and c.p_adjusted < ALPHA]
     behind, ahead = [c for c in sure if c.number < 0], [c for c in sure if c.number > 0]
     backwards = own.low is not None and own.low > 50

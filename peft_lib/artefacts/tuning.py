@@ -28,7 +28,6 @@ from peft_lib.display.tuning_tables import (
     tables_of,
 )  # fmt: skip
 from peft_lib.display.view import Footnotes, Picture, Table
-from peft_lib.results import marks
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context
 from peft_lib.results.tried import Setting, default_values, near, same, setting_at
@@ -68,6 +67,7 @@ class Tuning(OfGrids):
     )
 
     template: ClassVar[str] = "overall"
+    of_methods: ClassVar[bool] = True
 
     def check(self, where: Location, study: "Study", parser: Parser) -> None:
         super().check(where, study, parser)
@@ -92,18 +92,21 @@ class Tuning(OfGrids):
         for group in context.groups:
             spec = context.spec(group)
             by = self.select_by or ("val_metric" if spec.selection == "val_metric" else "val_loss")
-            setting = Setting(group, spec, context.cell(group, by), context.cell(group, "test_metric"))
+            values = (context.cell(group, name) for name in (by, "val_loss", "test_metric"))
+            setting = Setting(group, spec, *values)
             # A setting that the method has no use for is no setting of it: the runs are the same.
             tried.setdefault((group.model, group.dataset, group.method), {}).setdefault(group.run_ids, setting)
-        return [cell for settings in tried.values() for cell in self._of_method(context, list(settings.values()))]
+        tasks = list(dict.fromkeys((model, dataset) for model, dataset, _ in tried))
+        ordered = sorted(tried, key=lambda key: tasks.index((key[0], key[1])))  # grids may have parts of a task
+        return [cell for key in ordered for cell in self._of_method(context, list(tried[key].values()))]
 
     def _of_method(self, context: Context, settings: list[Setting]) -> Iterator[Cell]:
         group = settings[0].group
         run_ids = tuple(i for s in settings for i in s.group.run_ids)
-        known = [s for s in settings if s.chosen_by.complete and s.test.complete]
+        known = [s for s in settings if s.complete]
         unknown = sum(any(run.status in UNKNOWN for run in context.of_runs(s.group, "test_metric")) for s in settings)
         problem = f"{unknown} of {len(settings)} settings have runs that are absent or stale" if unknown else None
-        best = max(known, key=lambda s: marks.goodness(s.chosen_by), default=None)
+        best = max(known, key=lambda s: s.goodness, default=None)
         pattern = Cell(
             self.id, self.kind, TUNED, group.model, group.dataset, group.method, "", "", method=group.method,
             n=len(known), planned=len(settings), status="partial" if unknown and best else "ok", reason=problem,
@@ -126,7 +129,7 @@ class Tuning(OfGrids):
             return cell
         outer = {name: ends({dict(s.group.varied)[name] for s in settings}) for name, _ in best.group.varied}
         at = [f"{outer[name][value]} {name}" for name, value in best.group.varied if value in outer[name]]
-        equal = sum(marks.goodness(s.chosen_by) == marks.goodness(best.chosen_by) for s in known)
+        equal = sum(s.goodness == best.goodness for s in known)
         said = [pattern.reason] if pattern.reason else []
         said += [f"{equal} settings are equally good on validation; this is the first of them"] * (equal > 1)
         failed = len(settings) - len(known)

@@ -1,6 +1,7 @@
 """Tables of predictors: correlations, shares of wrong pairs, and the gap against its rivals."""
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from peft_lib.display.entries import entry, fixed
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 CORRELATION, WRONG, VERDICT = "correlation", "wrong", "verdict"
 """Panels; the first two with the outcome behind a stroke."""
+ALL = "all tasks"
+"""Column of what is of all tasks together."""
+FEW_TASKS = 4
+"""Up to so many tasks have columns of their own in the tables; the figure and the data files have all."""
 
 
 def outcome_name(panel: str) -> str:
@@ -23,28 +28,33 @@ def outcome_name(panel: str) -> str:
 
 
 def correlation_table(cells: list[Cell], plan: "Plan", notes: Footnotes) -> Table:
-    """A part per outcome, a row per predictor; columns are all tasks together, then each."""
-    title = "Rank correlation with the outcome"
-    return _table([c for c in cells if c.panel.startswith(CORRELATION)], plan, notes, title, "with the")
+    """A row per predictor; under each outcome a column of all tasks together, and of each where they are few."""
+    return _table(
+        [c for c in cells if c.panel.startswith(CORRELATION)], plan, notes, "Rank correlation with the outcome"
+    )
 
 
 def wrong_table(cells: list[Cell], plan: "Plan", notes: Footnotes) -> Table:
     """The same of wrong pairs."""
     title = "Pairs of methods that the number puts the wrong way round, %"
-    return _table([c for c in cells if c.panel.startswith(WRONG)], plan, notes, title, "against the")
+    return _table([c for c in cells if c.panel.startswith(WRONG)], plan, notes, title)
 
 
-def _table(cells: list[Cell], plan: "Plan", notes: Footnotes, title: str, word: str) -> Table:
-    columns = dict.fromkeys((c.column, c.model, c.dataset) for c in cells)
-    lines: dict[tuple[str, str], dict[tuple[str, str, str], Cell]] = {}
+def _table(cells: list[Cell], plan: "Plan", notes: Footnotes, title: str) -> Table:
+    tasks = {(c.model, c.dataset) for c in cells if c.model}
+    if len(tasks) > FEW_TASKS:
+        cells = [c for c in cells if not c.model]
+    columns = dict.fromkeys((c.panel, c.model, c.dataset) for c in cells)
+    lines: dict[str, dict[tuple[str, str, str], Cell]] = {}
     for cell in cells:
-        lines.setdefault((cell.panel, cell.row), {})[cell.column, cell.model, cell.dataset] = cell
+        lines.setdefault(cell.row, {})[cell.panel, cell.model, cell.dataset] = cell
     rows = []
-    for (panel, _), line in lines.items():
+    for line in lines.values():
         entries = tuple(shown(line[place], notes) if place in line else EMPTY for place in columns)
-        rows.append(Row((str(next(iter(line.values())).text),), entries, f"{word} {outcome_name(panel)}"))
-    labels = tuple(Label.plain(task_name(plan, m, d) if m else column) for column, m, d in columns)
-    return Table(("Number of a run",), labels, tuple(rows), title=title)
+        rows.append(Row((str(next(iter(line.values())).text),), entries))
+    labels = tuple(Label.plain(task_name(plan, m, d) if m else ALL) for _, m, d in columns)
+    spans = tuple((outcome_name(panel), len(list(part))) for panel, part in groupby(columns, key=lambda c: c[0]))
+    return Table(("Number of a run",), labels, tuple(rows), spans, title=title)
 
 
 def verdict_table(cells: list[Cell], notes: Footnotes) -> Table:

@@ -90,12 +90,11 @@ def _order(cells: list[Cell], task: str) -> list[str]:
     both = {c.method for c in cells if c.column == "default" and c.complete}
     both &= {c.method for c in cells if c.column == "test" and c.complete}
     if len(both) < 2:
-        lacking = len({c.method for c in cells}) > 1
-        return (
-            [f"{task}: too few methods have a value at the default and tuned to compare their orders."]
-            if lacking
-            else []
-        )
+        after = _sorted([c for c in cells if c.column == TEST and c.complete])
+        if len(after) < 2:
+            return []
+        few = "too few methods have a value at the default to compare the orders"
+        return [f"{task}: tuned {_names(after)}, {_apart(after)}; {few}."]
     before, after = (
         _sorted([c for c in cells if c.column == column and c.method in both]) for column in ("default", "test")
     )

@@ -75,12 +75,7 @@ class Material:
 
     def apart(self, a: Cell, b: Cell) -> bool | None:
         """Whether two methods share no letter; None where one of them was not tested."""
-        return None if not a.text or not b.text else not _letters(a) & _letters(b)
-
-
-def _letters(cell: Cell) -> set[str]:
-    """The letters of a method; 'aa' is a letter beyond z, which no row of a study comes to."""
-    return set(cell.text or "")
+        return None if not a.text or not b.text else not set(a.text) & set(b.text)
 
 
 def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:

@@ -26,6 +26,8 @@ bound or update are said to be worse). None: nobody says so, and no pair can be 
 GAPS = ("gap", "gap_absolute")
 RIVALS = ("landscape", "sharpness", "intruders")
 """Kinds of diagnostics that the paper holds the gap against (section 4.3)."""
+UNDEFINED = "number not defined"
+"""Why a run has no number although its diagnostic was computed."""
 OUTCOMES = ("test_metric", "gap")
 
 
@@ -175,7 +177,7 @@ def _diagnosed(context: Context, predictor: Predictor, task: TaskRuns) -> tuple[
         made: Any = context.diagnosed(run_id, predictor.diagnostic)  # type: ignore[arg-type]
         value = made.scalar(predictor.quantity)
         if value is None:
-            reason = "number not defined" if made.status == "ok" else made.status.replace("_", " ")
+            reason = UNDEFINED if made.status == "ok" else made.status.replace("_", " ")
             why[reason] = why.get(reason, 0) + 1
         else:
             found[run_id] = value

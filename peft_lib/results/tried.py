@@ -6,6 +6,7 @@ from typing import Any
 
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Context, Group
+from peft_lib.results.marks import goodness
 from peft_lib.statistics.tuning import within_decade
 from peft_lib.study.known_methods import method_of
 from peft_lib.study.settings import OPTION
@@ -15,12 +16,23 @@ from peft_lib.study.types import parse_number
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a method that was tried: its runs, what it is chosen by and what it scores on test."""
+    """One setting of a method that was tried: its runs, what it is chosen by, its validation loss, its score on test."""
 
     group: Group
     spec: RunSpec
     chosen_by: Cell
+    loss: Cell
     test: Cell
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its runs are good: only then may it be chosen."""
+        return self.chosen_by.complete and self.loss.complete and self.test.complete
+
+    @property
+    def goodness(self) -> tuple[float, float]:
+        """The larger the better: by what it is chosen by, then by validation loss, as epochs of a run are."""
+        return goodness(self.chosen_by), goodness(self.loss)
 
     @property
     def values(self) -> tuple[Any, ...]:

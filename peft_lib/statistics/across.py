@@ -95,8 +95,10 @@ def bootstrap(
     split for all of them; else a draw for each method, as rliable does. Returns two arrays (methods,). Rows themselves
     are not drawn: the interval is for these rows, and says nothing about other tasks.
 
-    With n seeds a resampled mean varies by (n - 1) / n of what it should (2/3 at 3 seeds), so that intervals are too
-    narrow by a fifth at 3 seeds; many rows make up for nothing of that. Raises ValueError below three seeds in a row.
+    With n seeds a resampled mean varies by (n - 1) / n of what it should, so that intervals are somewhat narrow: at nominal
+    95 %, by simulation with as much noise of seeds as of methods, they hold the statistic's mean in 94 % (mean rank), 87 %
+    (interquartile mean) and 97 % (improvement) of cases for 24 rows of 3 seeds; in 98, 94 and 99 % with 10 seeds; in 82, 85
+    and 79 % for 2 rows of 3 seeds. Raises ValueError below three seeds in a row.
     """
     import numpy as np
 

@@ -1,6 +1,7 @@
 """Many tests at once: Holm's correction, and groups of methods that no test of a row tells apart."""
 
 from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase
 
 ALPHA = 0.05
 """Chance of one wrong 'told apart' or more in a family of tests."""
@@ -37,11 +38,12 @@ def groups(count: int, apart: set[tuple[int, int]]) -> list[tuple[int, ...]]:
 
 
 def letters(count: int, apart: set[tuple[int, int]]) -> list[str]:
-    """The letters of each method: methods that share one are not told apart (compact letter display). Beyond z: aa, ab, ..."""
+    """The letters of each method: methods that share one are not told apart (compact letter display). One character a group:
+    a to z, A to Z, and behind them whatever letters Unicode has, so that two texts share a character if and only if they share a group."""
     found = groups(count, apart)
     return ["".join(_letter(i) for i, group in enumerate(found) if method in group) for method in range(count)]
 
 
 def _letter(place: int) -> str:
-    high, low = divmod(place, 26)
-    return (_letter(high - 1) if high else "") + chr(ord("a") + low)
+    usual = ascii_lowercase + ascii_uppercase
+    return usual[place] if place < len(usual) else chr(0x100 + place - len(usual))

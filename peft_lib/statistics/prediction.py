@@ -172,21 +172,24 @@ class Pairs:
 
 
 def wrong_share(tasks: Sequence[Pairs], name: str = "") -> Estimate:
-    """Share of wrong pairs among those on which what predicts prefers one, with a 95 % percentile bootstrap over clusters."""
+    """Share of wrong pairs among those on which what predicts prefers one, with a 95 % percentile bootstrap over clusters.
+
+    Where all pairs are right, or all wrong, every resample is the same, which does not mean that it is certain: no interval.
+    """
     import numpy as np
 
     kept = [_kept(task, np.isfinite(task.wrong)) for task in tasks]
     if not sum(len(task.wrong) for task in kept):
         return Estimate(None)
     value = float(np.concatenate([task.wrong for task in kept]).mean())
-    if clusters_of(kept) < FEWEST:
+    if clusters_of(kept) < FEWEST or value in (0, 1):
         return Estimate(value)
     return Estimate(value, *percentiles(_shares(kept, weights(kept, generator("wrong", name)))))
 
 
 def difference(first: Sequence[Pairs], second: Sequence[Pairs], name: str = "") -> Estimate:
     """Share of wrong pairs of one predictor less that of another, on the pairs on which both prefer one. p: two-sided, twice the
-    smaller share of resamples on one side of 0. The pairs of both have to be the same ones. Raises ValueError if not."""
+    smaller share of resamples on one side of 0; 1, without an interval, where both are wrong on the same pairs. The pairs of both have to be the same ones. Raises ValueError if not."""
     import numpy as np
 
     kept = []
@@ -196,9 +199,12 @@ def difference(first: Sequence[Pairs], second: Sequence[Pairs], name: str = "") 
         kept.append(_kept(Pairs(a.clusters, a.wrong - b.wrong), np.isfinite(a.wrong - b.wrong)))
     if not sum(len(task.wrong) for task in kept):
         return Estimate(None)
-    value = float(np.concatenate([task.wrong for task in kept]).mean())
+    every = np.concatenate([task.wrong for task in kept])
+    value = float(every.mean())
     if clusters_of(kept) < FEWEST:
         return Estimate(value)
+    if not every.any():
+        return Estimate(0.0, p=1.0)
     found = _shares(kept, weights(kept, generator("difference", name)))
     low, high = percentiles(found)
     found = found[np.isfinite(found)]

@@ -1,5 +1,6 @@
 """Artefacts of kind `comparisons`: from stored answers to cells and tables; statsmodels and plain counting are second opinions."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from peft_lib.display.comparison_tables import p_text
+from peft_lib.display.entries import fixed
 from peft_lib.display.view import Footnotes
+from peft_lib.report.build import build_report
 from peft_lib.results.cell_files import read_cells, write_cells
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
@@ -20,6 +24,8 @@ from peft_lib.study.plan import Plan
 from peft_lib.study.problems import StudyError
 from peft_lib.study.spec import RunSpec
 from tests.unit import synthetic
+from tests.unit.pages import places
+from workflow_scripts import latex
 
 SHARES = {"fft": 0.9, "lora": 0.88, "cola": 0.9, "cla": 0.6, "asym_lora": 0.86}
 N = 200
@@ -32,7 +38,7 @@ def plan_of(tmp_path: Path, seeds: int = 3, methods: tuple[str, ...] = tuple(SHA
 
 
 @pytest.fixture(autouse=True)
-def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "fingerprint", lambda self, run_id: synthetic.FINGERPRINT)
 
 
@@ -243,6 +249,51 @@ def test_twins_are_one_method_in_the_family(tmp_path: Path):
     write(tmp_path / "without" / "results", without)
     alone = panel(cells_of(without, tmp_path / "without" / "results"), "leader")
     assert led["cla"].p_adjusted == pytest.approx(alone["cla"].p_adjusted, rel=0.5)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """A report of so many seeds, with a method that lost one."""
+    root = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "fingerprint", lambda self, run_id: synthetic.FINGERPRINT)
+        plan = plan_of(root, seeds=request.param, against="lora")
+        write(root / "results", plan, lambda spec: None if (spec.method, spec.seed) == ("fft", 0) else {})
+        build_report(plan, root / "results", root / "out")
+    return request.param, root / "out"
+
+
+def test_the_page_shows_tests_and_no_more_than_there_are(report: tuple[int, Path]):
+    seeds, folder = report
+    text = (folder / "index.html").read_text()
+    findings = text[text.index('id="findings"') : text.index('id="artefact-compared"')]
+    assert ("ahead of" in findings or "not told apart from" in findings) and "settled" not in text
+    assert "Head only" not in findings and "FFT" in findings  # its lost seed
+    assert ("the tests are over test items alone" in findings) == (seeds < 3)
+    assert ("intervals and p are over test items alone" in text) == (seeds < 3)
+    assert (f"with {10} seeds, of" in findings) == (seeds == 3)
+    assert text.count("figures/compared.svg") == 1 and ">right alone<" in text and "exact McNemar p" in text
+
+
+def test_every_difference_stands_in_its_place(report: tuple[int, Path]):
+    folder = report[1]
+    cells = json.loads((folder / "tables/compared.json").read_text())["cells"]
+    led = {c["column"]: c for c in cells if c["panel"] == "leader" and "p" in c}
+    shown = [p for p in places(folder / "index.html") if p.section == "artefact-compared"]
+    names = {"lora": "LoRA", "cola": "CoLA", "cla": "cLA", "asym_lora": "Asym"}
+    assert len(led) == 3
+    for method, cell in led.items():
+        row = [p for p in shown if p.labels == (names[method],)]
+        texts = {p.column: p.text for p in reversed(row)}  # the leader's columns come first
+        assert texts["difference"] == fixed(cell["value"], 2, signed=True) and texts["verdict"] == cell["text"]
+        assert texts["interval"] == f"[{fixed(cell['low'], 2, signed=True)}, {fixed(cell['high'], 2, signed=True)}]"
+        assert texts["p (Holm)"] == p_text(cell["p_adjusted"])
+
+
+@pytest.mark.latex
+def test_the_appendix_compiles_and_fits(report: tuple[int, Path], capsys: pytest.CaptureFixture[str]):
+    assert latex.main(["--report", str(report[1])]) == 0, capsys.readouterr().err
+    assert "right" in (report[1] / "tables/compared.tex").read_text()
 
 
 def test_a_study_is_told_what_cannot_be_compared(tmp_path: Path):

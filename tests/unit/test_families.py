@@ -45,6 +45,14 @@ def test_letters_of_a_plain_case():
     assert letters(3, set()) == ["a", "a", "a"] and letters(0, set()) == []
 
 
+def test_letters_stay_apart_where_there_are_many_groups():
+    """Pairs of twins that are told apart only from each other: 2^6 groups, more than there are letters of one case."""
+    apart = {(2 * i, 2 * i + 1) for i in range(6)}
+    shown = letters(12, apart)
+    assert len(groups(12, apart)) == 64 and len(set("".join(shown))) == 64
+    assert {(a, b) for a, b in combinations(range(12), 2) if not set(shown[a]) & set(shown[b])} == apart
+
+
 @pytest.mark.parametrize(("seeds", "over_seeds"), [(1, 0.0), (4, 0.0), (5, 3.0), (10, 2.0)])
 def test_the_detectable_difference_is_found_four_times_in_five(seeds: int, over_seeds: float):
     """The test of paired.py on data that truly differ by it. Noise is known here: items 1 (and shared 0), seeds `over_seeds`."""

@@ -191,6 +191,15 @@ class TestTuning:
         best = tuned(cells_of(plan, "tuned", runs, tmp_path / "loss"), "lora")["best"]
         assert best.text == "learning rate 0.0001" and best.edge == "smallest lr"
 
+    def test_equal_metrics_are_told_apart_by_loss_and_what_is_equal_in_both_is_said(self, tmp_path: Path):
+        plan = tuning_plan(TUNING | {"select_by": "val_metric"})
+        runs = write(plan, tmp_path / "loss", lambda s: quality(s) | {"val_metric": 0.5, "val_loss": abs(s.lr - 1e-2)})
+        best = tuned(cells_of(plan, "tuned", runs, tmp_path / "loss"), "lora")["best"]
+        assert best.text == "learning rate 0.01" and not best.tied
+        runs = write(plan, tmp_path / "both", lambda s: quality(s) | {"val_metric": 0.5, "val_loss": 1.0})
+        best = tuned(cells_of(plan, "tuned", runs, tmp_path / "both"), "lora")["best"]
+        assert best.text == "learning rate 0.0001" and "4 settings are equally good on validation" in best.reason
+
     def test_curves_are_the_expected_best(self, tmp_path: Path):
         for replacement in (True, False):
             plan = tuning_plan(TUNING | {"replacement": replacement, "select_by": "val_metric"})
@@ -213,7 +222,9 @@ class TestTuning:
         assert lora["default"].value is None and "learning rate 0.001) is not among" in lora["default"].reason
         assert lora["gain"].value is None and lora["test"].value == pytest.approx(60)
         page, _ = report(plan, runs, tmp_path / "absent")
-        assert "too few methods have a value at the default" in page
+        assert (
+            "tuned cLA &gt; LoRA, 25.00 points from first to last; too few methods have a value at the default" in page
+        )
 
     def test_alpha_as_a_multiple_of_the_rank_is_found(self, tmp_path: Path):
         vary = {"rank": [4, 8], "alpha": ["r", "2r"]}
@@ -241,7 +252,7 @@ class TestTuning:
         assert not lora["test"].complete and "1 of 4 settings have runs that are absent" in lora["test"].reason
         assert lora["cost"].status == "partial"
         page, _ = report(plan, runs, tmp_path / "missing")
-        assert "too few methods" in page  # an unfinished search is not put in order
+        assert "LoRA &gt; cLA" not in page and "cLA &gt; LoRA" not in page  # an unfinished search is not put in order
 
     def test_orders_in_words_on_the_page_and_in_latex(self, tmp_path: Path):
         plan = tuning_plan()
@@ -254,6 +265,20 @@ class TestTuning:
         assert (tmp_path / "report/figures/tuned.svg").is_file()
         for value in ("85.00", "120", "0.100"):
             assert value in page and value in latex["tuned"]
+
+    def test_grids_may_have_other_methods_of_a_task(self, tmp_path: Path):
+        def part(methods: list[str], rates: list[float], tasks: list[str]) -> dict[str, Any]:
+            return {"tasks": tasks, "methods": methods, "seeds": [1], "vary": {"lr": rates}}
+
+        grids = {"a": part(["lora"], RATES[:3], TASKS[:1]), "b": part(["lora"], RATES[1:], TASKS[1:]),
+                 "c": part(["cla"], RATES[1:], TASKS[:1])}  # fmt: skip
+        plan = make_plan([TUNING | {"grid": ["a", "b", "c"]}], **grids)
+        cells = cells_of(plan, "tuned", write(plan, tmp_path, quality), tmp_path)
+        best = {(c.dataset, c.method): c.text for c in cells if c.column == "best"}
+        assert list(best) == [("cifar10", "lora"), ("cifar10", "cla"), ("officehome", "lora")]
+        assert best["cifar10", "cla"] == "learning rate 0.01"
+        with pytest.raises(StudyError, match=r"different tasks or methods; a has vit_tiny/cifar10 with lora too"):
+            make_plan([TUNING | {"grid": ["a", "d"]}], **grids | {"d": part(["cla", "lora"], RATES[:2], TASKS[:1])})
 
     def test_without_results_there_is_a_table_and_no_figure(self, tmp_path: Path):
         plan = tuning_plan()

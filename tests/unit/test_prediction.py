@@ -116,6 +116,10 @@ def test_share_of_wrong_pairs():
     assert found.low is not None and found.high is not None and 0 <= found.low <= 2 / 27 <= found.high < 0.5
 
 
+def test_agreement_in_all_pairs_is_no_certainty():
+    assert wrong_share([pairs([0] * 28)]).low is None and wrong_share([pairs([1] * 28)]).low is None
+
+
 def test_a_pair_counts_as_often_as_both_its_methods_were_drawn():
     rng = np.random.default_rng(0)
     task = pairs(rng.integers(0, 2, 28))
@@ -130,7 +134,7 @@ def test_predictors_are_compared_on_the_pairs_of_both():
     found = difference([first], [second])
     assert found.value == pytest.approx(-8 / 20)
     equal = difference([first], [first])
-    assert equal.value == 0 and equal.p == 1.0
+    assert (equal.value, equal.low, equal.p) == (0.0, None, 1.0)
     with pytest.raises(ValueError, match="same outcome"):
         difference([first], [pairs([0] * 28, first.clusters[::-1])])
 
