@@ -14,13 +14,13 @@ import pytest
 from peft_lib.artefacts.landscape import Landscape
 from peft_lib.artefacts.sharpness import Sharpness
 from peft_lib.diagnostics.diagnostic import Diagnostic, Row
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from peft_lib.display import landscape_figure
 from peft_lib.report.build import build_report
 from peft_lib.results.cell_files import read_cells, write_cells
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.run_files import read_rows
 from peft_lib.study.plan import Plan
 from tests.unit import synthetic
