@@ -170,7 +170,8 @@ def _of_place(
         first = (place.weight if place.original is None else place.original).cpu().float()
         seed = place.seed
         after = [effective_weight(first, place.completed(s[:-1], s[-1], seed)) for s in (*states, reference)]
-        yield Block(name, slice(start, start + place.d_out), torch.stack(after[:-1]) - after[-1])
+        made = torch.stack(after[:-1]) - after[-1]
+        yield Block(name, slice(start, start + place.d_out), made.to(place.weight.device))
         return
     step = max(1, BLOCK // (2 * len(states) * place.d_in))
     for top in range(0, place.d_out, step):

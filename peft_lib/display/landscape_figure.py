@@ -203,7 +203,7 @@ def _bar(figure: Any, drawn: Any, axes: list[Any], levels: np.ndarray, **look: A
 def _contours(panels: list[Panel], label: str, title: str, name: str, folder: Path) -> Picture:
     low, high = scale_of(panels)
     down, across = _grid(len(panels))
-    figure = style.new_figure(2.75 * across + 0.9, 3.3 * down)
+    figure = style.new_figure(2.75 * across + 0.9, 3.3 * down + 0.6)
     levels, norm = _shades(low, high)
     drawn: Any = None
     flat = []
@@ -228,7 +228,7 @@ def _contours(panels: list[Panel], label: str, title: str, name: str, folder: Pa
         handles.insert(
             0, Line2D([], [], linestyle="", color=PATH, marker="s", markersize=5, label="before the first step")
         )
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if across > 1 else 1)
     paths = " with the optimiser's path" if any(len(p.path) for p in panels) else ""
     alt = (
         f"Contours of {label} around the weights of {_names(panels)}{paths}, from {fixed(low, 2)} to {fixed(high, 2)}."

@@ -21,6 +21,7 @@ from peft_lib.results.cell_files import read_cells, write_cells
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
 from peft_lib.results.context import build
+from peft_lib.results.diagnostic_files import Facts, file_of, stamp, write
 from peft_lib.run_files import read_rows
 from peft_lib.study.plan import Plan
 from tests.unit import synthetic

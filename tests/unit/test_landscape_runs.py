@@ -1,21 +1,27 @@
 """Diagnostics `landscape` and `sharpness` of real runs: the centre is the run's own model, the path its own epochs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from peft_lib.analysis.space import BLOCK
-from peft_lib.diagnostics.around import centre_of, offsets_of
+from peft_lib.analysis.landscape import Objective
+from peft_lib.analysis.space import BLOCK, all_weights, weights_of
+from peft_lib.diagnostics.around import Centre, InFull, centre_of, offsets_of
 from peft_lib.diagnostics.diagnostic import NotAvailable, Row
 from peft_lib.diagnostics.landscape import Landscape
 from peft_lib.diagnostics.opened import OpenedRun
 from peft_lib.diagnostics.options import Around
 from peft_lib.diagnostics.registry import DiagnosticError
 from peft_lib.diagnostics.sharpness import Sharpness
-from peft_lib.layers.targets import rows_of
+from peft_lib.layers.targets import resolve_targets, rows_of
+from peft_lib.layers.trajectory import TAG, epoch_file
 from peft_lib.methods.registry import load_plugin, unregister
 from tests.runs import inputs_for, run, spec_of
 
@@ -211,3 +217,33 @@ def test_weights_in_bf16_move_and_come_back(resources, tmp_path):
     (centre,) = by(rows, "centre")
     (middle,) = [r for r in by(rows, "loss") if r.x == r.y == 0]
     assert middle.value == centre.value
+
+
+@pytest.mark.parametrize("by_place", [False, True])
+def test_a_weight_that_its_module_keeps_turned_is_read_so(by_place, tmp_path):
+    """GPT-2's Conv1D holds (inputs, outputs); square ones too, whose shape does not show it."""
+    model = nn.ModuleDict({"wide": Conv1D(6, 4), "square": Conv1D(5, 5), "plain": nn.Linear(4, 6)})
+    states = [{n: torch.randn(p.shape) for n, p in model.named_parameters()} for _ in range(3)]
+    for epoch, state in enumerate(states):
+        save_file({f"trained/{TAG}/{n}": v for n, v in state.items()}, epoch_file(tmp_path, epoch))
+    targets = resolve_targets(model, ["wide[2:5]", "square", "plain"])
+    space = weights_of(model, targets) if by_place else all_weights(model)
+    starts = (
+        {t.key: (f"{t.path}.weight", (t.rows or (0,))[0]) for t in targets} if by_place else {n: (n, 0) for n in space}
+    )
+    parameters = dict(model.named_parameters())
+    in_full = {
+        name: InFull(parameter, start, space[name].stride() != parameters[parameter].stride())
+        for name, (parameter, start) in starts.items()
+    }
+    opened: Any = SimpleNamespace(trajectory=SimpleNamespace(folder=tmp_path))
+    centre = Centre(opened, "final", 3, space, Objective(model, (), lambda m, b: b, 1.0), {}, in_full)
+    seen = set()
+    for name, rows, offsets in offsets_of(centre, [0, 1, 2])():
+        parameter, start = starts[name]
+        for state, mine in zip(states, offsets, strict=True):
+            whole = state[parameter] - parameters[parameter].detach()
+            known = whole if parameter.startswith("plain") else whole.t()
+            assert torch.equal(mine, known[start + rows.start : start + rows.stop])
+        seen.add(name)
+    assert seen == set(space)
