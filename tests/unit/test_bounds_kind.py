@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from scipy import stats
 
 from peft_lib.artefacts.bounds import DERIVED, PRINTED

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 
 from peft_lib.artefacts.landscape import Landscape
 from peft_lib.artefacts.sharpness import Sharpness

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peft_lib.diagnostics.files import Facts, file_of, stamp, write
 from scipy import stats
 
 from peft_lib.artefacts.predictors import CONTRADICTED, OPEN, SUPPORTED, verdict
