@@ -115,6 +115,7 @@ EPOCHS = _schema(
 PREDICTIONS = _schema(
     {
         "id": (S, "stable id of the test item"),
+        "group": (S, "items of one name ask the same (E2E: references of one input) and have one answer; null: alone"),
         "label": (S, "true label, number or reference text"),
         "prediction": (S, "predicted label, number or decoded text"),
         "score": (F, "probability of the predicted label; the number itself; mean token probability of the reference"),

@@ -7,7 +7,7 @@ from peft_lib.names import first_line
 from peft_lib.statistics.items import Items, NotComparable
 from peft_lib.statistics.measures import Measure, measure
 
-COLUMNS = ("id", "label", "prediction", "score", "loss", "weight")
+COLUMNS = ("id", "group", "label", "prediction", "score", "loss", "weight")
 TOLERANCE = 1e-5
 """How far a measure of the stored answers may lie from what the run recorded, of the larger of it and 1: numbers are stored with
 six digits, and losses were summed in another order."""
@@ -15,6 +15,7 @@ six digits, and losses were summed in another order."""
 
 def read_items(folder: Path) -> Items:
     """The test items of a run. Raises NotComparable if there are none or the file cannot be read."""
+    import numpy as np
     import pyarrow as pa  # here: planning loads the kinds of artefacts, which name this module
     import pyarrow.parquet as pq
 
@@ -25,11 +26,13 @@ def read_items(folder: Path) -> Items:
         raise NotComparable("predictions.parquet is missing: `snakemake --forcerun train` makes it anew") from None
     except (OSError, pa.ArrowException) as error:
         raise NotComparable(f"predictions.parquet cannot be read: {first_line(error)}") from error
-    texts = {name: table[name].to_numpy(zero_copy_only=False).astype(object) for name in COLUMNS[:3]}
-    numbers = {name: table[name].to_numpy(zero_copy_only=False).astype(float) for name in COLUMNS[3:]}
+    texts = {name: table[name].to_numpy(zero_copy_only=False).astype(object) for name in COLUMNS[:4]}
+    numbers = {name: table[name].to_numpy(zero_copy_only=False).astype(float) for name in COLUMNS[4:]}
     if len(set(texts["id"])) < len(table):
         raise NotComparable("predictions.parquet has an item twice")
-    return Items(ids=texts["id"], label=texts["label"], prediction=texts["prediction"], **numbers)
+    alone = np.array([name is None for name in texts["group"]], dtype=bool)
+    texts["group"][alone] = texts["id"][alone]
+    return Items(ids=texts.pop("id"), **texts, **numbers)
 
 
 def checked_measure(
@@ -37,7 +40,7 @@ def checked_measure(
 ) -> Measure:
     """The measure of a run's items. Raises NotComparable if it cannot be resampled, or is not what the run recorded.
 
-    The second happens where a text measure has several references for one answer (E2E), which the file does not group.
+    The second says that the file and the result do not belong together, or that their measures have come apart.
     """
     import numpy as np
 
@@ -45,7 +48,7 @@ def checked_measure(
     value = float(found.at(np.ones((1, len(items))))[0])
     if not math.isclose(value, recorded, rel_tol=0, abs_tol=TOLERANCE * max(1.0, abs(recorded))):
         raise NotComparable(
-            f"{name} of the stored answers is {value:.6g}, the run recorded {recorded:.6g}: an item counts otherwise there "
-            "(several references for one answer), so its items cannot be resampled one by one"
+            f"{name} of the stored answers is {value:.6g}, the run recorded {recorded:.6g}: they do not belong together. "
+            "`snakemake --forcerun train` makes both anew"
         )
     return found

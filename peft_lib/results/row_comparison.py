@@ -156,7 +156,7 @@ def compare_row(context: Context, groups: list[Group], metric: str) -> RowCompar
     if name in RIGHT_OR_WRONG:
         lines = np.zeros((len(runs), units), dtype=np.int8)
         for line, run, place in zip(lines, runs, where, strict=True):
-            line[place] = run.items.right
+            np.maximum.at(line, place, run.items.right)  # a group's one answer: right if it is any of its references
         right = lines.reshape(*shape, units)
     spread = what.high - what.low if what.low is not None and what.high is not None else None
     compared = Compared(what.scale * observed.reshape(shape), what.scale * resampled.reshape(-1, *shape), spread)

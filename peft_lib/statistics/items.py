@@ -1,8 +1,8 @@
 """A run's answers to its test items, and which items of several runs are the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,10 @@ class NotComparable(ValueError):
 
 @dataclass(frozen=True)
 class Items:
-    """A run's test items, N of them, in any order. `ids` are unique; see run_files.PREDICTIONS for the columns."""
+    """A run's test items, N of them, in any order. `ids` are unique; see run_files.PREDICTIONS for the columns.
+
+    group: (N,) names; items of one name (references of one input) have one answer and are drawn together. None: each is its own.
+    """
 
     ids: "np.ndarray"
     label: "np.ndarray"
@@ -22,6 +25,7 @@ class Items:
     score: "np.ndarray"
     loss: "np.ndarray"
     weight: "np.ndarray"
+    group: "np.ndarray | None" = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,14 +40,28 @@ class Items:
             equal[i] = str(self.label[i]).strip() == str(self.prediction[i]).strip()
         return equal
 
+    @property
+    def units(self) -> "np.ndarray":
+        """(N,) names of what is drawn: items, or groups of them."""
+        return (self.ids if self.group is None else self.group).astype(str)
+
+    @property
+    def groups(self) -> list["np.ndarray"]:
+        """Places of the items of each group, groups in the order of their first items."""
+        import numpy as np
+
+        _, first, inverse, counts = np.unique(self.units, return_index=True, return_inverse=True, return_counts=True)
+        parts = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+        return [parts[i] for i in np.argsort(first, kind="stable")]
+
 
 def places(runs: Sequence[Items]) -> tuple[int, list["np.ndarray"]]:
-    """Number of different items of all runs, and where each run's items stand among them: (N,) each."""
+    """Number of different units (items, or groups of them) of all runs, and where each run's items stand among them: (N,) each."""
     import numpy as np
 
-    ids, inverse = np.unique(np.concatenate([r.ids.astype(str) for r in runs]), return_inverse=True)
+    names, inverse = np.unique(np.concatenate([r.units for r in runs]), return_inverse=True)
     ends = np.cumsum([len(r) for r in runs])
-    return len(ids), np.split(inverse, ends[:-1])
+    return len(names), np.split(inverse, ends[:-1])
 
 
 def in_order_of(first: Items, other: Items) -> Items:
@@ -60,5 +78,6 @@ def in_order_of(first: Items, other: Items) -> Items:
     back = b[np.argsort(a, kind="stable")]
     if not np.array_equal(first.label, other.label[back]):
         raise NotComparable("runs of one seed have different labels for the same items: they cannot be paired")
-    fields = ("ids", "label", "prediction", "score", "loss", "weight")
-    return Items(**{name: getattr(other, name)[back] for name in fields})
+    columns: dict[str, Any] = {f.name: getattr(other, f.name) for f in fields(Items)}
+    ordered: dict[str, Any] = {name: None if column is None else column[back] for name, column in columns.items()}
+    return Items(**ordered)

@@ -84,8 +84,8 @@ def measure(name: str, items: Items, positive: str | None = None, train_loss: fl
     positive: the label that F1 counts as class 1. train_loss: the run's clean training loss, for the gaps, whose test part
     alone is resampled. Raises NotComparable for too few items and for a measure that cannot be resampled.
     """
-    if len(items) < FEWEST_ITEMS:
-        raise NotComparable(f"{len(items)} test items are too few to resample, at least {FEWEST_ITEMS} are needed")
+    if (count := len(set(items.units))) < FEWEST_ITEMS:
+        raise NotComparable(f"{count} test items are too few to resample, at least {FEWEST_ITEMS} are needed")
     if name in _BY_NAME:
         return _BY_NAME[name](items)
     if name == "f1":
@@ -109,10 +109,13 @@ def _stack(*columns: "np.ndarray") -> "np.ndarray":
 
 
 def _share(items: Items) -> Measure:
-    """Accuracy, exact match: right answers over items."""
+    """Accuracy, exact match: right answers over answers; of a group that is the one answer, right if any reference is it."""
     import numpy as np
 
-    return OfSums(_stack(items.right, np.ones(len(items))), lambda s: s[..., 0] / s[..., 1])
+    columns, right = np.zeros((len(items), 2)), items.right
+    for group in items.groups:
+        columns[group[0]] = right[group].any(), 1  # at the first of the group: the others add nothing
+    return OfSums(columns, lambda s: s[..., 0] / s[..., 1])
 
 
 def _loss(items: Items) -> Measure:
@@ -197,14 +200,16 @@ def _rmse(items: Items) -> Measure:
 
 
 def _bleu(items: Items) -> Measure:
-    """Corpus BLEU as a fraction, one reference an item: matches and lengths of n-grams are sums over items; what is made of them
-    is sacrebleu's own formula, with the smoothing of its defaults."""
+    """Corpus BLEU as a fraction, all references of a group for its one answer: matches and lengths of n-grams are sums over
+    answers; what is made of them is sacrebleu's own formula, with the smoothing of its defaults."""
     import numpy as np
     from sacrebleu.metrics import BLEU
 
     metric = BLEU()
-    each = [metric.corpus_score([str(p)], [[str(r)]]) for p, r in zip(items.prediction, items.label, strict=True)]
-    rows = np.asarray([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in each], dtype=float)
+    rows = np.zeros((len(items), 10))
+    for group in items.groups:
+        one = metric.corpus_score([str(items.prediction[group[0]])], [[str(items.label[i])] for i in group])
+        rows[group[0]] = [*one.counts, *one.totals, one.sys_len, one.ref_len]
 
     def value(sums: "np.ndarray") -> "np.ndarray":
         whole = np.rint(sums).astype(int).reshape(-1, 10).tolist()
@@ -225,9 +230,10 @@ RIGHT_OR_WRONG = frozenset({"accuracy", "exact_match"})
 def resample(
     measures: Sequence[Measure], where: Sequence["np.ndarray"], units: int, draws: int, rng: "np.random.Generator"
 ) -> "np.ndarray":
-    """(draws, len(measures)): all measures on the same resamples of `units` items. where: each one's items among them, (N,).
+    """(draws, len(measures)): all measures on the same resamples of `units` items, or groups of them. where: the unit of each one's
+    items, (N,). Items of a unit are drawn together.
 
-    A run that was not tested on an item takes no part of it: its rows of c are zero there.
+    A run that was not tested on a unit takes no part of it: its rows of c are zero there.
     """
     import numpy as np
 
@@ -237,7 +243,7 @@ def resample(
     for one, place in zip(measures, where, strict=True):
         if isinstance(one, OfSums):
             block = np.zeros((units, one.columns.shape[1]))
-            block[place] = one.columns
+            np.add.at(block, place, one.columns)
             blocks.append(block)
         slices.append(slice(at, at := at + (one.columns.shape[1] if isinstance(one, OfSums) else 0)))
     stacked = np.hstack(blocks) if blocks else np.zeros((units, 0))

@@ -26,7 +26,7 @@ pair keeps its own; where they do not, all lend each other strength. Twins (meth
 Below three seeds there is no variance over seeds to speak of: items alone are resampled, and the statement is of the runs as they
 are, not of other seeds.
 
-Assumed: items are independent (references of one input, as in E2E, are not: intervals are too narrow there), seeds are independent
+Assumed: items, or groups of them that ask the same (references of one input, as in E2E), are independent, seeds are independent
 draws, near normal. Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13; Koehn, EMNLP 2004
 (paired bootstrap of test items); Dror et al., ACL 2018 (which test for which measure); Bouthillier et al., MLSys 2021 (variance of
 seeds beside that of test sets); Owen, Annals of Applied Statistics 1 (2007) 386-411 (why resampling items and seeds at once

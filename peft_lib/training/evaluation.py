@@ -85,6 +85,7 @@ def predictions(result: Evaluation, items: TaskData) -> list[dict[str, Any]]:
     return [
         {
             "id": data.ids[row],
+            "group": None if data.groups[row] == data.ids[row] else data.groups[row],
             "label": shown(label, data),
             "prediction": shown(prediction, data),
             "score": float(score),

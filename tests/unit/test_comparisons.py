@@ -193,7 +193,7 @@ def test_answers_that_cannot_be_used_leave_one_method_out(tmp_path: Path):
 
 
 def test_a_recorded_number_that_the_answers_do_not_give_is_not_tested(tmp_path: Path):
-    """As with several references for one answer: items count otherwise than one by one."""
+    """The file and the result do not belong together."""
     plan = plan_of(tmp_path)
     write(tmp_path / "results", plan, lambda spec: {"test_metric": 0.5} if spec.method == "cla" else {})
     led = panel(cells_of(plan, tmp_path / "results"), "leader")

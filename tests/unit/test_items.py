@@ -77,6 +77,30 @@ def test_on_every_resample_it_is_what_the_task_computes(name, kind, make, task, 
     assert found.at(weights) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["exact_match", "bleu", "perplexity", "test_loss"])
+def test_items_that_ask_the_same_are_one(name):
+    """The second opinion is the task's own, on the resample with every drawn group written out under a name of its own."""
+    made, rng = written(3, n=60), np.random.default_rng(5)
+    group = np.array([f"g{k}" for k in rng.permutation(np.r_[np.arange(25), rng.integers(0, 25, 35)])], dtype=object)
+    first = {name: i for i, name in reversed(list(enumerate(group)))}
+    answer = np.array([made.prediction[first[g]] for g in group], dtype=object)
+    items = Items(made.ids, made.label, answer, made.score, made.loss, made.weight, group)
+    units, (place,) = places([items])
+    assert units == 25
+    got = resample([measure(name, items)], [place], units, 6, generator("g"))[:, 0]
+    task = {"test_loss": lambda answers: answers.mean_loss}.get(name) or getattr(generation, name)
+    for value, drawn in zip(got, next(item_weights(units, 6, generator("g"))).astype(int), strict=True):
+        rows = [(i, f"{group[i]} {copy}") for i in range(60) for copy in range(drawn[place[i]])]
+        at, names = [i for i, _ in rows], [name for _, name in rows]
+        expected = task(Answers(items.label[at], items.prediction[at], items.loss[at], items.weight[at], names))
+        assert value == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    few = Items(
+        *(getattr(items, f)[group < "g2"] for f in ("ids", "label", "prediction", "score", "loss", "weight", "group"))
+    )
+    with pytest.raises(NotComparable, match="test items are too few"):
+        measure(name, few)
+
+
 @pytest.mark.parametrize(("name", "kind", "task"), [
     ("mcc", "classes", classification.mcc), ("f1", "classes", classification.f1),
     ("pearson", "numbers", regression.pearson), ("spearman", "numbers", regression.spearman),

@@ -10,7 +10,7 @@ from peft_lib.results.predictions import checked_measure, read_items
 from peft_lib.statistics.items import NotComparable
 from peft_lib.study.declared import declared
 from peft_lib.training.run import Execution, train
-from tests.unit.test_families_train import Bench, spec_of
+from tests.unit.test_families_train import DATA, SIZES, Bench, spec_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,20 @@ def test_every_measure_of_a_run_follows_from_its_answers(
         checked_measure(metric, items, value, positive, row["train_loss"])  # raises where they differ
         with pytest.raises(NotComparable, match="the run recorded"):
             checked_measure(metric, items, value + 0.01, positive, row["train_loss"])
+
+
+def test_references_of_one_input_are_stored_together(
+    tiny_dir: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2E: BLEU counts one answer against all its references, and so does what the file gives."""
+    monkeypatch.setattr("peft_lib.statistics.measures.FEWEST_ITEMS", 1)
+    monkeypatch.setitem(DATA, "generation", "e2e")
+    monkeypatch.setitem(SIZES, "e2e", {"train": 4, "validation": 2, "test": 2})
+    inputs = Bench(tmp_path / "bench", tiny_dir).inputs("tiny_llama", "generation")
+    spec = spec_of(inputs, "lora", eval_limit=None)
+    assert train(spec, tmp_path / "run", inputs, Execution(device="cpu")) == "ok"
+    row = pq.read_table(tmp_path / "run" / "result.parquet").to_pylist()[0]
+    items = read_items(tmp_path / "run")
+    assert len(set(items.units)) < len(items)
+    for metric in ("bleu", "perplexity"):
+        checked_measure(metric, items, dict(row["test_measures"])[metric])
