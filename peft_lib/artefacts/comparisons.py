@@ -155,10 +155,12 @@ class Comparisons(OfGrids):
         count = {"unit": "runs", "digits": 0, "direction": "none"}
         good = [run_id for group in row for run_id in group.run_ids if context.runs.loc[run_id, "status"] == "ok"]
         rows = context.runs.loc[good]
-        last = rows[rows["selected_epoch"].notna() & (rows["selected_epoch"] == rows["epochs"])]
-        if good:
+        # Of runs that choose: under `selection: last` it is the last epoch by rule, and says nothing.
+        chosen = rows.loc[[i for i in good if context.plan.runs[i].selection != "last"]]
+        last = chosen[chosen["selected_epoch"].notna() & (chosen["selected_epoch"] == chosen["epochs"])]
+        if len(chosen):
             yield replace(
-                pattern, column=LAST_EPOCH, value=float(len(last)), n=len(good), planned=len(good), run_ids=tuple(last.index),
+                pattern, column=LAST_EPOCH, value=float(len(last)), n=len(chosen), planned=len(chosen), run_ids=tuple(last.index),
                 **count,
             )  # fmt: skip
         known = rows[rows["baseline"].notna()] if self.metric == "test_metric" else rows[:0]
@@ -203,8 +205,11 @@ def _no_reference(reference: str | None, values: dict[str, Cell], reasons: dict[
 
 def _detectable(compared: RowComparison, order: list[str]) -> dict[str, float]:
     """The smallest difference to the leader that is found four times in five: by one comparison, by one of all pairs of the row,
-    and by that with MORE_SEEDS seeds. Noise: root mean squares over the comparisons with the leader."""
-    found = [compared.between(order[0], method) for method in order[1:]]
+    and by that with MORE seeds. Noise: root mean squares over the comparisons with the leader, of methods that are not the same.
+    Nothing where all are: two equal methods have no noise, and no difference to find."""
+    found = [compared.between(order[0], method) for method in compared.others(order[0])]
+    if not found:
+        return {}
 
     def typical(parts: list[float]) -> float:
         return float((sum(x * x for x in parts) / len(parts)) ** 0.5)

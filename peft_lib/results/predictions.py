@@ -21,6 +21,11 @@ def read_items(folder: Path) -> Items:
 
     path = folder / "predictions.parquet"
     try:
+        absent = sorted(set(COLUMNS) - set(pq.read_schema(path).names))
+        if absent:
+            raise NotComparable(
+                f"predictions.parquet has no column {', '.join(absent)}: `snakemake --forcerun train` makes it anew"
+            )
         table = pq.read_table(path, columns=list(COLUMNS))
     except FileNotFoundError:
         raise NotComparable("predictions.parquet is missing: `snakemake --forcerun train` makes it anew") from None

@@ -81,6 +81,11 @@ class RowComparison:
         corrected = holm([self._pairs[pair].p for pair in pairs])
         return {frozenset(pair): p for pair, p in zip(pairs, corrected, strict=True)}
 
+    def others(self, reference: str) -> tuple[str, ...]:
+        """The methods that differ from that one, each once: of twins the first."""
+        own = self.compared.same_as[self.methods.index(reference)]
+        return tuple(self.methods[m] for m in self.compared.distinct if m != own)
+
     @property
     def family(self) -> int:
         """Comparisons that p is corrected for, where the row's best is the reference."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -17,7 +18,7 @@ from peft_lib.report.build import build_report
 from peft_lib.results.cell_files import read_cells, write_cells
 from peft_lib.results.cells import Cell
 from peft_lib.results.collect import collect
-from peft_lib.results.comparison_panels import LAST_EPOCH, NOT_LEARNT, verdict
+from peft_lib.results.comparison_panels import CORRECTED, LAST_EPOCH, NOT_LEARNT, SINGLE, verdict
 from peft_lib.results.context import build
 from peft_lib.run_files import PREDICTIONS, write_rows
 from peft_lib.study.plan import Plan
@@ -233,22 +234,75 @@ def test_twins_are_one_method_in_the_family(tmp_path: Path):
     shares = SHARES | {"d_paca": 0.86}
     results = tmp_path / "results"
     write(results, plan, shares=shares)
-    by = {(s.method, s.seed): results / "runs" / s.folder / "predictions.parquet" for s in plan.runs.values()}
-    scores = {}
-    for seed in range(3):
-        by["d_paca", seed].write_bytes(by["cla", seed].read_bytes())
-        scores[seed] = float(right_of(plan, "cla")[seed].mean())
-    for run_id, spec in plan.runs.items():
-        if spec.method == "d_paca":
-            data = by["cla", spec.seed].read_bytes()
-            synthetic.write_run(results, plan, run_id, test_metric=scores[spec.seed])
-            by["d_paca", spec.seed].write_bytes(data)
+    as_twins(results, plan, "cla", "d_paca")
     led = panel(cells_of(plan, results), "leader")
     assert led["d_paca"].p_adjusted == led["cla"].p_adjusted and led["d_paca"].p == pytest.approx(led["cla"].p)
     without = plan_of(tmp_path / "without")
     write(tmp_path / "without" / "results", without)
     alone = panel(cells_of(without, tmp_path / "without" / "results"), "leader")
     assert led["cla"].p_adjusted == pytest.approx(alone["cla"].p_adjusted, rel=0.5)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()
+
+
+def as_twins(results: Path, plan: Plan, method: str, twin: str) -> None:
+    """Gives the twin's runs the method's answers and numbers."""
+    of = {(s.method, s.seed): results / "runs" / s.folder / "predictions.parquet" for s in plan.runs.values()}
+    for run_id, spec in plan.runs.items():
+        if spec.method == twin:
+            data = of[method, spec.seed].read_bytes()
+            score = float(np.mean([r["label"] == r["prediction"] for r in read_rows(of[method, spec.seed])]))
+            synthetic.write_run(results, plan, run_id, test_metric=score)
+            of[twin, spec.seed].write_bytes(data)
+
+
+def test_a_twin_of_the_leader_does_not_make_the_row_less_noisy(tmp_path: Path):
+    """Its differences to the leader are zero, and so is their noise."""
+    shares = {"cla": 0.95, "lora": 0.85, "fft": 0.8, "cola": 0.75, "d_paca": 0.95}
+    power = {}
+    for name, methods in (("with", list(shares)), ("without", list(shares)[:4])):
+        plan = plan_of(tmp_path / name, methods=tuple(methods))
+        results = tmp_path / name / "results"
+        write(results, plan, shares=shares)
+        if name == "with":
+            as_twins(results, plan, "cla", "d_paca")
+        limits = panel(cells_of(plan, results), "limits")
+        power[name] = [limits[k].value for k in (SINGLE, CORRECTED)]
+    assert power["with"] == pytest.approx(power["without"], rel=1e-6)
+
+
+def test_twins_alone_could_have_found_nothing(tmp_path: Path):
+    plan = plan_of(tmp_path, methods=("cla", "d_paca"))
+    results = tmp_path / "results"
+    write(results, plan, shares={"cla": 0.9, "d_paca": 0.9})
+    as_twins(results, plan, "cla", "d_paca")
+    cells = cells_of(plan, results)
+    assert panel(cells, "leader")["d_paca"].p_adjusted == 1
+    assert not {SINGLE, CORRECTED} & panel(cells, "limits").keys()
+
+
+def test_where_the_last_epoch_is_taken_anyway_nothing_is_said_of_it(tmp_path: Path):
+    study = synthetic.study(
+        grids={"main": {"tasks": ["vit_digits/digits"], "methods": ["lora", "cla"], "seeds": [0, 1, 2]}},
+        artefacts=[{"id": "compared", "kind": "comparisons", "grid": "main", "title": "Compared"}],
+    )  # fmt: skip
+    study["defaults"] = study["defaults"] | {"selection": "last"}
+    plan = synthetic.make_plan(tmp_path, study)
+    write(tmp_path / "results", plan, lambda spec: {"selected_epoch": spec.epochs})
+    limits = panel(cells_of(plan, tmp_path / "results"), "limits")
+    assert LAST_EPOCH not in limits and NOT_LEARNT in limits
+
+
+def test_answers_of_older_code_say_what_to_do(tmp_path: Path):
+    plan = plan_of(tmp_path, methods=("lora", "cla"))
+    write(tmp_path / "results", plan)
+    for spec in plan.runs.values():
+        path = tmp_path / "results" / "runs" / spec.folder / "predictions.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(["group"]), path)
+    reason = panel(cells_of(plan, tmp_path / "results"), "leader")["cla"].reason
+    assert reason == "predictions.parquet has no column group: `snakemake --forcerun train` makes it anew"
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
