@@ -4,6 +4,7 @@ Rank correlations, and the 'false positives' that section 4.3.1 of the paper spe
 test: does the measured gap point to the better method more often than landscapes and intruder dimensions do (docs/theory.md)?
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -208,30 +209,57 @@ def _corrected(cells: list[Cell], family: str) -> list[Cell]:
     return [c if c.p is None else replace(c, p_adjusted=next(adjusted)) for c in mine]
 
 
+def examined(cells: list[Cell]) -> list[str]:
+    """The kinds of rivals that the cells compare the gap with."""
+    return list(dict.fromkeys(re.split("[.-]", c.row)[0] for c in cells if c.panel == VERDICT))
+
+
 def verdict(cells: list[Cell]) -> str:
-    """The paper's claim (sections 4.3.1, 5) against these runs, from the cells.
+    """The paper's claim (sections 4.3.1, 5) against these runs, from the cells, of the kinds of rivals that were examined.
 
     Supported: the gap has fewer wrong pairs than every rival, each with p < 0.05 after Holm. Contradicted: some rival has fewer than
     the gap, with such a p; or the gap's own interval lies above 50 %. Else these runs do not decide it.
     """
-    claim = "The paper's claim, that the measured gap points to the better method with fewer false positives than landscapes and intruder dimensions, is"
+    claim = "The paper's claim, that the measured gap points to the better method with fewer false positives than"
+    kinds = [RIVALS[kind] for kind in examined(cells)]
     rivals = [c for c in cells if c.panel == VERDICT]
     whole = [c for c in cells if c.panel == f"{WRONG}/test_metric" and c.row == "gap"]
     if not rivals or not whole:
-        return f"{claim} not examined here: no landscape, sharpness or intruders among the candidates."
+        return (
+            f"{claim} landscapes and intruder dimensions do, is not examined here: no landscape, sharpness or intruders among the "
+            "candidates."
+        )
+    claim = f"{claim} {', '.join(kinds[:-1])}{' and ' * (len(kinds) > 1)}{kinds[-1]} do, is"
     own = max(whole, key=lambda c: c.column == ALL)
+    if own.value is None:
+        return f"{claim} {OPEN}: {own.reason}."
     sure = [c for c in rivals if c.value is not None and c.p_adjusted is not None and c.p_adjusted < ALPHA]
     behind, ahead = [c for c in sure if c.number < 0], [c for c in sure if c.number > 0]
     backwards = own.low is not None and own.low > 50
     word = CONTRADICTED if ahead or backwards else SUPPORTED if len(behind) == len(rivals) else OPEN
-    at = "" if own.value is None else f"The gap puts {own.number:.0f} % of {own.n} pairs the wrong way round"
+    inside = ""
     if own.low is not None and own.high is not None:
-        at += f" (95 % interval {own.low:.0f} to {own.high:.0f} %)"
-    counts = (
-        f"it is better than {len(behind)} of {len(rivals)} rivals and worse than {len(ahead)}, after Holm's correction"
-    )
-    return (
-        f"{claim} {word}. {at}; {counts}."
-        if at
-        else f"{claim} {word}: no pair of methods differs by more than its noise."
-    )
+        inside = f" (95 % interval {own.low:.0f} to {own.high:.0f} %)"
+    names = {c.row for c in rivals}
+    theirs = [
+        c.number for c in cells
+        if c.panel == own.panel and c.column == own.column and c.row in names and c.value is not None
+    ]  # fmt: skip
+    many = f"the {len(rivals)} numbers it is held against" if len(rivals) > 1 else "the number it is held against"
+    others = f", {many} {_span(theirs)}" if theirs else ""
+    tested = [c for c in rivals if c.p_adjusted is not None]
+    parts = []
+    if tested:
+        parts.append(
+            f"after Holm's correction it is better than {len(behind)} and worse than {len(ahead)} of the {len(tested)} that could be tested"
+        )
+    if len(tested) < len(rivals):
+        parts.append(
+            f"{len(rivals) - len(tested)} of {len(rivals)} could not be tested, as the pairs hang on too few methods or runs lack the number"
+        )
+    return f"{claim} {word}. The gap puts {own.number:.0f} % of {own.n} pairs the wrong way round{inside}{others}; {'; '.join(parts)}."
+
+
+def _span(shares: list[float]) -> str:
+    low, high = min(shares), max(shares)
+    return f"{low:.0f} %" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f} %"

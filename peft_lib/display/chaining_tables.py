@@ -42,16 +42,8 @@ def remarks_of(cells: list[Cell]) -> list[str]:
     if not found:
         return ["No method of these grids chains beside the method that it is without its resets."]
     counted = Counter(c.text for c in found)
-    parts = [f"{word} in {counted[word]}" for word in (HELPS, HURTS, DIFFERS) if counted[word]]
     tested = len(found) - counted[UNKNOWN]
-    said = []
-    if parts:
-        rest = counted[ALIKE] + counted[WEAK]
-        said.append(
-            f"Chaining {' and '.join(parts)} of {tested} pairs; in {rest} the difference is not told from chance at 5 % (Holm)."
-        )
-    elif tested:
-        said.append(f"In none of {tested} pairs is the difference told from chance at 5 % (Holm).")
+    said = [overall] if (overall := outcome(cells)) else []
     if counted[WEAK]:
         said.append(f"{WEAK[0].upper()}{WEAK[1:]}: p alone is below 0.05, among so many pairs it may be chance.")
     seeds = {c.n for c in found if c.p is not None}
@@ -82,6 +74,17 @@ def remarks_of(cells: list[Cell]) -> list[str]:
     if any(c.reason and "against" in c.reason for c in found):
         said.append("Where the two also differ in another setting, it is noted: then chaining is not all that differs.")
     return said
+
+
+def outcome(cells: list[Cell]) -> str:
+    """What the tested pairs come to, in a sentence; empty if none was tested."""
+    counted = Counter(c.text for c in cells if c.column == DIFFERENCE)
+    tested = counted.total() - counted[UNKNOWN]
+    pairs = f"{tested} pair{'s' * (tested != 1)} of a chained method and the same one without resets"
+    if parts := [f"{word} in {counted[word]}" for word in (HELPS, HURTS, DIFFERS) if counted[word]]:
+        rest = counted[ALIKE] + counted[WEAK]
+        return f"Chaining {' and '.join(parts)} of {pairs}; in {rest} the difference is not told from chance at 5 % (Holm)."
+    return f"Chaining: no difference beyond chance (5 %, Holm) was found in {pairs}." if tested else ""
 
 
 def question(cell: Cell) -> tuple:

@@ -57,7 +57,7 @@ def remarks_of(cells: list[Cell], against: str | None) -> list[str]:
     if out:
         said.append("Rows in which a planned run of any method is absent or failed are left out for all methods.")
     if 0 < used < FEWEST_ROWS:
-        said.append(f"{used} row{'s are' if used != 1 else ' is'} little: another task may turn the order round.")
+        said.append(f"{used} row{'s are few' if used != 1 else ' says little'}: another task may reverse the order.")
     said += _test_remarks(cells)
     said.append(
         "IQM, interquartile mean: the mean of the middle half of all runs' scores, each as a share of the way from its row's "

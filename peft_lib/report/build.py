@@ -9,7 +9,7 @@ from peft_lib.files import write_text
 from peft_lib.report import table_files
 from peft_lib.report.data_sets import data_sets
 from peft_lib.report.finding_limits import power_note
-from peft_lib.report.findings import basis, findings
+from peft_lib.report.findings import across, basis, findings
 from peft_lib.report.latex_environment import latex_environment
 from peft_lib.report.page import write_page
 from peft_lib.report.sections import Section, section
@@ -55,6 +55,6 @@ def _write_latex(
             write_text(out / "tables" / f"{part.artefact.id}.tex", text)
     values = {
         "study": plan.study, "sections": sections, "facts": summary(plan, runs), "data_sets": data_sets(plan),
-        "findings": findings(plan, cells), "basis": basis(plan), "power": power_note(cells),
+        "findings": findings(plan, cells), "across": across(plan, cells), "basis": basis(plan), "power": power_note(cells),
     }  # fmt: skip
     write_text(out / "appendix.tex", env.get_template("appendix.tex.j2").render(values))

@@ -46,10 +46,11 @@ def limits(of: dict[tuple[str, str], Cell], what: Quantity) -> list[str]:
             f"{name_of(method)}, seed {seed}"
             for method, seed in (part.rsplit(" ", 1) for part in (flat.text or "").split("; "))
         )
-        many = f"{flat.value:.0f} runs are" if flat.value > 1 else "1 run is"
-        said.append(
-            f"{many} not above the constant answer, so it is a seed that did not learn that their means show: {which}."
-        )
+        several = flat.value > 1
+        many = f"{flat.value:.0f} runs are" if several else "1 run is"
+        means = "the means of their methods include them" if several else "its method's mean includes it"
+        better = "above" if what.direction == "higher" else "better than"
+        said.append(f"{many} not {better} the constant answer and so did not learn; {means}: {which}.")
     if power := _power(named, what):
         said.append(power)
     return said

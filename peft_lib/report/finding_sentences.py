@@ -32,17 +32,14 @@ def headline(m: Material) -> str:
         return start
     if not near:
         # Of one or two seeds only the trained models are compared.
-        where = " in these runs" * (behind[0].n < FEWEST)
+        where = " that was tested" if len(behind) == 1 else " that were tested"
+        where = where * (not m.all_tested) + " in these runs" * (behind[0].n < FEWEST)
         return f"{start}, ahead of {'the one other method' if len(behind) == 1 else f'all {len(behind)} other methods'}{where}"
-    twins = [c for c in near if c.value == 0 and c.column in [b.column for b in best_of(m.good)]]
-    shown = [c for c in near if c not in twins]
-    if not shown:
-        return start
-    if len(shown) <= FEW:
-        return f"{start}, not told apart from {names_of(shown)}"
+    if len(near) <= FEW:
+        return f"{start}, not told apart from {names_of(near)}"
     total = len(near) + len(behind)
     every = "any other method" if len(near) == total else f"{len(near)} of {total} other methods"
-    return f"{start}, not told apart from {every}"
+    return f"{start}, not told apart from {every}{' that were tested' * (not m.all_tested)}"
 
 
 def margins(m: Material) -> Iterator[str]:
@@ -57,7 +54,9 @@ def margins(m: Material) -> Iterator[str]:
             if len(behind) > 1
             else name_of(first.column)
         )
-        low, high = sorted(abs(end) for end in (first.low or 0.0, first.high or 0.0))
+        # The leader's lead: the cell is the other method minus the leader.
+        sign = 1 if m.what.direction == "lower" else -1
+        low, high = sorted(sign * (first.number if end is None else end) for end in (first.low, first.high))
         text = f"ahead of {who} by {size_of(first, m.what)}"
         inside = f"95 % interval {fixed(low, first.digits)} to {fixed(high, first.digits)}"
         text += (
@@ -68,14 +67,30 @@ def margins(m: Material) -> Iterator[str]:
         worst = max(c.p_adjusted or 0.0 for c in behind)
         yield sentence(f"{text}, p {p_text(worst) if worst < 0.001 else f'at most {p_text(worst)}'} after correction")
     if near:
-        parts = [
-            f"{name_of(c.column)} {difference_of(c)}{' (beyond chance before correction)' * (c.text == WEAK)}"
-            for c in near
-        ]
+        parts = [f"{name_of(c.column)} {difference_of(c)}{_why_not(m, c)}" for c in near]
         unit = " points" if in_points(m.what) else ""
         more = f"; and {len(parts) - FEW} more" if len(parts) > FEW + 1 else ""
         shown = parts[:FEW] if more else parts
         yield f"Not told apart: {'; '.join(shown)}{more}{unit and f' ({unit.strip()})'}."
+
+
+def _why_not(m: Material, cell: Cell) -> str:
+    """What else there is to say of a difference that is no finding."""
+    if told_apart(cell):
+        return " (within the noise floor)"
+    return " (beyond chance before correction)" * (cell.text == WEAK)
+
+
+def rounding(m: Material) -> str:
+    """The noise floor, where there is one."""
+    if not m.rounding or m.floor is None:
+        return ""
+    what = "single runs" if m.floor.means is None else "means"
+    unit = " points" if in_points(m.what) else ""
+    return (
+        f"Rounding alone takes {what} of one method up to {fixed(m.rounding, m.what.digits)}{unit} apart (noise floor): a smaller "
+        "difference is no finding."
+    )
 
 
 def untested(m: Material) -> str:
@@ -129,8 +144,8 @@ def against(m: Material) -> str:
     tested = [c for c in m.cells if c.panel == AGAINST and c.p is not None and c.method]
     if not tested or tested[0].source == m.good[0].column:
         return ""
-    ahead = [c for c in tested if c.text == AHEAD]
-    behind = [c for c in tested if told_apart(c) and c.text != AHEAD]
+    ahead = [c for c in tested if m.beyond(c) and c.text == AHEAD]
+    behind = [c for c in tested if m.beyond(c) and c.text != AHEAD]
     same = len(tested) - len(ahead) - len(behind)
     parts = [
         f"{word} {', '.join(f'{name_of(c.column)} ({difference_of(c)})' for c in part)}" if len(part) <= FEW
@@ -138,7 +153,11 @@ def against(m: Material) -> str:
         for word, part in (("ahead", ahead), ("behind", behind)) if part
     ]  # fmt: skip
     if same:
-        parts.append(f"not told apart {'all' if same == len(tested) else 'the other'} {same}")
+        parts.append(
+            f"{'all' if same == len(tested) else 'the other'} {same} not told apart"
+            if same > 1
+            else "one not told apart"
+        )
     return f"Against {name_of(tested[0].source or '')}: {'; '.join(parts)}."
 
 
@@ -158,12 +177,14 @@ def parents(m: Material) -> str:
 
 def floor(m: Material) -> str:
     """The constant answer and the head alone: what every method has to beat."""
-    parts = []
+    parts, than = [], "above" if m.what.direction == "higher" else "better than"
     floor = next((c for c in m.cells if c.column == "baseline" and c.complete and c.panel in (VALUE, "")), None)
     if floor:
         above = sum(goodness(c) > goodness(floor) for c in m.good)
         share = f"all {len(m.good)}" if above == len(m.good) else f"{above} of {len(m.good)}"
-        parts.append(f"{share} methods beat the {baseline_name(m.plan.datasets[m.task[1]].metric)} ({value_of(floor)})")
+        parts.append(
+            f"{share} methods are {than} the {baseline_name(m.plan.datasets[m.task[1]].metric)} ({value_of(floor)})"
+        )
     head = next((c for c in m.good if get_method(c.column).floor), None)
     others = [c for c in m.good if c is not head]
     if head and others:
@@ -172,12 +193,12 @@ def floor(m: Material) -> str:
         share = (
             f"all {len(others)} others are"
             if len(better) == len(others)
-            else f"{len(better)} of {len(others)} others are"
+            else f"{len(better)} of {len(others)} others {'is' if len(better) == 1 else 'are'}"
         )
         beyond = (
             ""
             if not clear or None in clear
             else f", {'all' if all(clear) else f'{sum(map(bool, clear))} of them'} beyond chance"
         )
-        parts.append(f"{share} above training the head alone ({value_of(head)}){beyond}")
+        parts.append(f"{share} {than} training the head alone ({value_of(head)}){beyond}")
     return sentence("; ".join(parts))

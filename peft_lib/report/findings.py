@@ -6,16 +6,21 @@ was tested. Overlapping intervals are no test, and nothing is concluded from the
 
 from dataclasses import dataclass, field
 
+from peft_lib.artefacts.chaining import Chaining
 from peft_lib.artefacts.comparisons import Comparisons
 from peft_lib.artefacts.cost import Cost
 from peft_lib.artefacts.heatmap import Heatmap
 from peft_lib.artefacts.methods import Methods
+from peft_lib.artefacts.noise_floor import NoiseFloor
+from peft_lib.artefacts.predictors import Predictors, examined, verdict
+from peft_lib.display.chaining_tables import outcome
 from peft_lib.display.tables import task_name
 from peft_lib.report.finding_limits import edges, failures, few_seeds, fewer, limits
-from peft_lib.report.finding_sentences import against, cost, floor, headline, margins, parents, untested
+from peft_lib.report.finding_sentences import against, cost, floor, headline, margins, parents, rounding, untested
 from peft_lib.report.task_material import Material
 from peft_lib.results.cells import Cell
 from peft_lib.results.context import Task
+from peft_lib.results.noise import noise_floor
 from peft_lib.study.plan import Plan
 
 
@@ -36,6 +41,9 @@ def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
     costs = next((a for a in artefacts if isinstance(a, Cost)), None)
     paid = [c for c in tables[costs.id] if c.panel == "cost"] if costs else []
     grids = [(a.title, tables[a.id]) for a in artefacts if isinstance(a, Heatmap)]
+    floors = noise_floor(
+        [c for a in artefacts if isinstance(a, NoiseFloor) and a.metric == "test_metric" for c in tables[a.id]]
+    )
     by_task: dict[Task, list[Cell]] = {}
     for artefact in (*compared, *means):
         part: dict[Task, list[Cell]] = {}
@@ -44,10 +52,22 @@ def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
         by_task |= {task: own for task, own in part.items() if task not in by_task}
     return [
         _task(
-            Material(plan, task, cells, _costs(paid, task)), [s for title, g in grids if (s := edges(title, g, task))]
+            Material(plan, task, cells, _costs(paid, task), floors.get(task)),
+            [s for title, g in grids if (s := edges(title, g, task))],
         )
         for task, cells in by_task.items()
     ]
+
+
+def across(plan: Plan, tables: dict[str, list[Cell]]) -> list[str]:
+    """What the study says over all tasks: whether chaining helps, and whether the measured gap is the better guide."""
+    said = [
+        outcome(tables[a.id]) for a in plan.study.artefacts if isinstance(a, Chaining) and a.metric == "test_metric"
+    ]
+    said += [
+        verdict(tables[a.id]) for a in plan.study.artefacts if isinstance(a, Predictors) and examined(tables[a.id])
+    ]
+    return [s for s in said if s]
 
 
 def basis(plan: Plan) -> str:
@@ -59,7 +79,8 @@ def basis(plan: Plan) -> str:
         )
     return (
         f"Computed from the tables below. Differences are tested in: {', '.join(titles)}; paired over test items and seeds, corrected by Holm "
-        "over all pairs of a task. Not told apart does not mean equal."
+        "over all pairs of a task. Intervals are of single differences, without that correction. Not told apart does not mean equal. "
+        "That one method was tuned better than another is in no interval."
     )
 
 
@@ -75,7 +96,7 @@ def _task(m: Material, at_edges: list[str]) -> TaskFindings:
         return TaskFindings(name, nothing, [*at_edges, *(s for s in lost if s)])
     said = TaskFindings(name, headline(m))
     parts = [
-        *margins(m), few_seeds(m.cells), untested(m), cost(m), against(m), parents(m), floor(m), *limits(m.of, m.what), *at_edges, *lost,
+        *margins(m), few_seeds(m.cells), untested(m), rounding(m), cost(m), against(m), parents(m), floor(m), *limits(m.of, m.what), *at_edges, *lost,
     ]  # fmt: skip
     said.sentences = [s for s in parts if s]
     return said

@@ -15,7 +15,7 @@ from peft_lib.files import atomic_path, write_text
 from peft_lib.report import facts
 from peft_lib.report.data_sets import data_sets
 from peft_lib.report.finding_limits import power_note
-from peft_lib.report.findings import basis, findings
+from peft_lib.report.findings import across, basis, findings
 from peft_lib.report.run_details import run_details
 from peft_lib.report.sections import Section
 from peft_lib.report.summary import parameters_sentence, runs_sentence, summary
@@ -40,6 +40,7 @@ def write_page(
     leading = [s for s in sections if s.artefact.leads][:1]
     values: dict[str, Any] = {
         "study": plan.study, "summary": summary(plan, runs), "findings": findings(plan, cells),
+        "across": across(plan, cells),
         "basis": basis(plan), "power": power_note(cells),
         # The picture of what is bought for what comes first, whatever its place in the study.
         "sections": leading + [s for s in sections if s not in leading],

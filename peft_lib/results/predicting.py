@@ -24,8 +24,8 @@ CLAIMS: dict[str, dict[str, Better]] = {
 """Kind of diagnostic -> quantity -> which way it says that a model is better, where that is not 'lower' (sharper, more intruders, a larger
 bound or update are said to be worse). None: nobody says so, and no pair can be wrong."""
 GAPS = ("gap", "gap_absolute")
-RIVALS = ("landscape", "sharpness", "intruders")
-"""Kinds of diagnostics that the paper holds the gap against (section 4.3)."""
+RIVALS = {"landscape": "loss landscapes", "sharpness": "sharpness", "intruders": "intruder dimensions"}
+"""Kinds of diagnostics that the paper holds the gap against (section 4.3), and what they are called."""
 UNDEFINED = "number not defined"
 """Why a run has no number although its diagnostic was computed."""
 OUTCOMES = ("test_metric", "gap")

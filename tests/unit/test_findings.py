@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from peft_lib.report.findings import basis, findings
+from peft_lib.report.findings import across, basis, findings
 from peft_lib.results.cells import Cell
 from peft_lib.results.comparison_panels import (
     AGAINST,
@@ -27,7 +27,7 @@ from tests.runs import ROOT
 SEEDS = 3
 
 
-def plan_of(task: str, kind: str = "comparisons") -> Plan:
+def plan_of(task: str, kind: str = "comparisons", more: tuple[dict[str, Any], ...] = ()) -> Plan:
     methods = ["lora", "asym_lora", "cla", *["head_only"] * (not task.endswith("e2e"))]
     return plan_study(
         {
@@ -37,6 +37,7 @@ def plan_of(task: str, kind: str = "comparisons") -> Plan:
             "artefacts": [
                 {"id": "table", "kind": kind, "grid": "main", "title": "Tested here"},
                 {"id": "cost", "kind": "cost", "grid": "main", "title": "C"},
+                *more,
             ],
         }, ROOT,
     )  # fmt: skip
@@ -45,11 +46,12 @@ def plan_of(task: str, kind: str = "comparisons") -> Plan:
 def said(
     task: str, values: dict[str, float], letters: dict[str, str] | None = None, tests: dict[str, tuple] | None = None,
     against: dict[str, tuple] | None = None, limits: dict[str, float] | None = None, floor: float | None = None,
-    kind: str = "comparisons", seeds: int = SEEDS, **statuses: dict[str, Any],
+    kind: str = "comparisons", seeds: int = SEEDS, rounding: float | None = None, **statuses: dict[str, Any],
 ) -> tuple[str, str]:  # fmt: skip
     """Headline and sentences. tests, against: method -> (low, high, p, p adjusted), differences to the first method; costs are 3,
     2, 1 CPU-s in the order of the methods."""
-    plan = plan_of(task, kind)
+    noise = {"id": "noise", "kind": "noise_floor", "grid": "main", "title": "N"}
+    plan = plan_of(task, kind, () if rounding is None else (noise,))
     model, dataset = task.split("/")
     what = quantity("test_metric", plan.datasets[dataset].metric)
     cells, paid = [], []
@@ -77,7 +79,9 @@ def said(
         cells.append(blank)
     if floor is not None:
         cells.append(replace(cells[0], column="baseline", method=None, value=floor, low=None, high=None, text=None))
-    found = findings(plan, {"table": cells, "cost": paid})[0]
+    like = replace(cells[0], artefact="noise", kind="noise_floor", panel="task", value=rounding)
+    noisy = [replace(like, column=name) for name in ("largest", "floor")]
+    found = findings(plan, {"table": cells, "cost": paid, "noise": noisy})[0]
     return found.headline, " ".join(found.sentences)
 
 
@@ -123,14 +127,17 @@ def test_the_named_method_and_what_limits_the_result():
         {"lora": (3, 7, 0.001, 0.002), "cla": (-3, 1, 0.3, 0.3)},
         {SINGLE: 2.0, CORRECTED: 4.0, MORE_SEEDS: 1.5, LAST_EPOCH: 9.0, NOT_LEARNT: 1.0}, floor=68.0,
     )  # fmt: skip
-    assert "Against Asym: ahead LoRA (+5.00 [+3.00, +7.00]); not told apart the other 1." in text
+    assert "Against Asym: ahead LoRA (+5.00 [+3.00, +7.00]); one not told apart." in text
     assert "All 9 runs were best on validation at their last epoch" in text
-    assert "1 run is not above the constant answer" in text and "cLA, seed 2" in text
+    assert (
+        "1 run is not above the constant answer and so did not learn; its method's mean includes it: cLA, seed 2."
+        in text
+    )
     assert (
         "A true difference of 2.00 points would be found four times in five by a single comparison, of 4.00 after"
         in text
     )
-    assert "with 10 seeds, of 1.50" in text and "All 3 methods beat the majority class (68.00\u00a0%)" in text
+    assert "with 10 seeds, of 1.50" in text and "All 3 methods are above the majority class (68.00\u00a0%)" in text
 
 
 def test_a_perplexity_is_not_counted_in_points():
@@ -194,3 +201,69 @@ def test_a_loss_has_the_unit_of_its_task(metric: str, unit: str) -> None:
         unit
     }
     assert quantity("wall_s", metric).unit == "s"
+
+
+def test_a_difference_within_the_noise_floor_is_no_finding():
+    """Twins drift 3 points apart by rounding: a lead of 2 is told apart by its p, and is none."""
+    tests = {"asym_lora": (-2.5, -1.5, 2e-4, 6e-4), "cla": (-12, -8, 2e-4, 6e-4)}
+    letters = {"lora": "a", "asym_lora": "b", "cla": "c"}
+    values = {"lora": 90.0, "asym_lora": 88.0, "cla": 80.0}
+    against = {"lora": (1.5, 2.5, 2e-4, 6e-4), "cla": (-10, -6, 2e-4, 6e-4)}
+    headline, text = said("minilm_l1/mrpc", values, letters, tests, against, rounding=3.0)
+    assert headline.endswith("not told apart from Asym")
+    assert (
+        "Asym \u22122.00 [\u22122.50, \u22121.50] (within the noise floor)" in text and "Ahead of cLA by 10.00" in text
+    )
+    assert "Rounding alone takes means of one method up to 3.00 points apart" in text
+    assert "Against Asym: behind cLA" in text and "ahead LoRA" not in text
+    headline, text = said("minilm_l1/mrpc", values, letters, tests, against, rounding=1.0)
+    assert headline.endswith("ahead of all 2 other methods") and "within the noise floor" not in text
+    assert "Rounding alone takes means of one method up to 1.00 points apart" in text
+    _, text = said("minilm_l1/mrpc", values, letters, tests, rounding=0.0)
+    assert "Rounding" not in text
+
+
+def test_all_other_methods_are_those_that_were_tested():
+    """Asym has a result and could not be tested: LoRA is not ahead of all."""
+    headline, _ = said(
+        "minilm_l1/mrpc", {"lora": 90.0, "asym_lora": 80.0, "cla": 79.0}, {"lora": "a", "cla": "b"},
+        {"cla": (-14, -8, 0.004, 0.012)},
+    )  # fmt: skip
+    assert headline.endswith("ahead of the one other method that was tested")
+
+
+def test_a_method_that_shares_the_first_place_is_not_counted_among_the_others():
+    names = ["lora", "asym_lora", "cla", "head_only"]
+    tests = {"asym_lora": (0, 0, 1.0, 1.0), "cla": (-14, -8, 0.004, 0.012), "head_only": (-34, -28, 0.004, 0.012)}
+    headline, text = said(
+        "minilm_l1/mrpc", dict(zip(names, (90.0, 90.0, 79.0, 59.0), strict=True)), dict(zip(names, "aabc", strict=True)), tests
+    )  # fmt: skip
+    assert headline.startswith("LoRA and Asym: 90.00") and headline.endswith("ahead of all 2 other methods")
+    assert "Not told apart" not in text
+
+
+def test_an_interval_on_both_sides_of_zero_keeps_its_signs():
+    """One seed: p is McNemar's, the interval is the bootstrap's, and the two need not agree."""
+    _, text = said(
+        "minilm_l1/mrpc", {"lora": 90.0, "cla": 86.0}, {"lora": "a", "cla": "b"}, {"cla": (-9, 1, 0.04, 0.04)}, seeds=1
+    )  # fmt: skip
+    assert "95 % interval \u22121.00 to 9.00" in text
+
+
+def test_over_all_tasks_chains_and_predictors_are_said():
+    more = (
+        {"id": "chains", "kind": "chaining", "grid": "main", "title": "C"},
+        {"id": "which", "kind": "predictors", "grid": "main", "title": "W"},
+    )
+    plan = plan_of("minilm_l1/mrpc", more=more)
+    blank = Cell("chains", "chaining", "cola", "minilm_l1", "mrpc", "", "difference", "test_metric", method="cola", value=1.0,
+                 n=3, planned=3, low=-1.0, high=3.0, p=0.3, p_adjusted=0.3, direction="higher", text="not told apart")  # fmt: skip
+    assert across(plan, {"chains": [blank], "which": []}) == [
+        "Chaining: no difference beyond chance (5 %, Holm) was found in 1 pair of a chained method and the same one without resets."
+    ]
+    assert across(plan, {"chains": [replace(blank, p=None, p_adjusted=None, text="not tested")], "which": []}) == []
+    gap = Cell("which", "predictors", "wrong/test_metric", "minilm_l1", "mrpc", "gap", "task", "wrong", value=10.0, n=9)
+    rival = replace(gap, panel="verdict", row="intruders.intruders", value=-5.0)
+    found = across(plan, {"chains": [], "which": [gap, rival]})
+    assert len(found) == 1 and "not decidable with these runs" in found[0]
+    assert across(plan, {"chains": [], "which": [gap, replace(rival, value=None, status="not_available")]}) == []

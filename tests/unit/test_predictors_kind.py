@@ -180,7 +180,7 @@ def test_without_any_run_nothing_is_made_up(tmp_path: Path):
     plan, cells = made(tmp_path, change=lambda spec: None)
     assert all(c.value is None and c.status == "not_available" for c in cells)
     page, _ = report(plan, collect(plan, tmp_path), tmp_path)
-    assert f"is {OPEN}: no pair of methods differs by more than its noise" in page
+    assert f"is {OPEN}: no two methods differ by more than their noise" in page
 
 
 def test_one_seed_is_enough_and_says_what_its_noise_is(tmp_path: Path):
@@ -275,3 +275,24 @@ def test_two_of_a_kind_are_told_apart(tmp_path: Path):
     cells = build(plan, plan.study.artefacts[0], collect(plan, tmp_path), tmp_path)
     names = {c.row for c in cells if "curvature" in c.row}
     assert len(names) == 2 and all(name.startswith("sharpness-") for name in names)
+
+
+def test_the_verdict_says_what_was_examined_and_what_could_not_be_tested(tmp_path: Path):
+    """Intruders alone say nothing of landscapes, and a rival without a p-value is not one that the gap equals."""
+    _, cells = made(tmp_path)
+    whole = verdict(cells)
+    assert (
+        "than sharpness and intruder dimensions do, is" in whole
+        or "than intruder dimensions and sharpness do, is" in whole
+    )
+    only = [c for c in cells if c.panel != "verdict" or c.row.startswith("intruders")]
+    assert "than intruder dimensions do, is" in verdict(only) and "sharpness" not in verdict(only)
+    assert "could not be tested" not in whole
+    count = sum(c.panel == "verdict" for c in cells)
+    untested = [replace(c, p=None, p_adjusted=None) if c.panel == "verdict" else c for c in cells]
+    said = verdict(untested)
+    assert (
+        f"is {OPEN}." in said
+        and f"{count} of {count} could not be tested, as the pairs hang on too few methods" in said
+    )
+    assert "better than 0" not in said
