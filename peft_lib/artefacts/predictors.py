@@ -247,16 +247,16 @@ def verdict(cells: list[Cell]) -> str:
     ]  # fmt: skip
     many = f"the {len(rivals)} numbers it is held against" if len(rivals) > 1 else "the number it is held against"
     others = f", {many} {_span(theirs)}" if theirs else ""
-    tested = [c for c in rivals if c.p_adjusted is not None]
-    parts = []
-    if tested:
-        parts.append(
-            f"after Holm's correction it is better than {len(behind)} and worse than {len(ahead)} of the {len(tested)} that could be tested"
-        )
-    if len(tested) < len(rivals):
-        parts.append(
-            f"{len(rivals) - len(tested)} of {len(rivals)} could not be tested, as the pairs hang on too few methods or runs lack the number"
-        )
+    absent = sum(c.value is None for c in rivals)
+    untested = sum(c.p_adjusted is None for c in rivals) - absent
+    tested = len(rivals) - untested - absent
+    few = "as its pairs hang on too few methods" if untested == 1 else "as their pairs hang on too few methods"
+    parts = [
+        f"after Holm's correction it is better than {len(behind) or 'none'} of them and worse than {len(ahead) or 'none'}" * (tested > 0),
+        f"{untested} of {len(rivals)} could not be tested, {few}" * (untested > 0),
+        f"{absent} of {len(rivals)} could not be computed" * (absent > 0),
+    ]  # fmt: skip
+    parts = [part for part in parts if part]
     return f"{claim} {word}. The gap puts {own.number:.0f} % of {own.n} pairs the wrong way round{inside}{others}; {'; '.join(parts)}."
 
 

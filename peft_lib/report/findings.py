@@ -12,8 +12,9 @@ from peft_lib.artefacts.cost import Cost
 from peft_lib.artefacts.heatmap import Heatmap
 from peft_lib.artefacts.methods import Methods
 from peft_lib.artefacts.noise_floor import NoiseFloor
-from peft_lib.artefacts.predictors import Predictors, examined, verdict
+from peft_lib.artefacts.predictors import Predictors, verdict
 from peft_lib.display.chaining_tables import outcome
+from peft_lib.display.predictor_tables import VERDICT
 from peft_lib.display.tables import task_name
 from peft_lib.report.finding_limits import edges, failures, few_seeds, fewer, limits
 from peft_lib.report.finding_sentences import against, cost, floor, headline, margins, parents, rounding, untested
@@ -65,8 +66,9 @@ def across(plan: Plan, tables: dict[str, list[Cell]]) -> list[str]:
         outcome(tables[a.id]) for a in plan.study.artefacts if isinstance(a, Chaining) and a.metric == "test_metric"
     ]
     said += [
-        verdict(tables[a.id]) for a in plan.study.artefacts if isinstance(a, Predictors) and examined(tables[a.id])
-    ]
+        verdict(tables[a.id]) for a in plan.study.artefacts
+        if isinstance(a, Predictors) and any(c.panel == VERDICT and c.value is not None for c in tables[a.id])
+    ]  # fmt: skip
     return [s for s in said if s]
 
 

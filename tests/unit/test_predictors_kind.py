@@ -293,6 +293,6 @@ def test_the_verdict_says_what_was_examined_and_what_could_not_be_tested(tmp_pat
     said = verdict(untested)
     assert (
         f"is {OPEN}." in said
-        and f"{count} of {count} could not be tested, as the pairs hang on too few methods" in said
+        and f"{count} of {count} could not be tested, as their pairs hang on too few methods" in said
     )
     assert "better than 0" not in said
