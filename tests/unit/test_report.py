@@ -294,7 +294,7 @@ def test_findings_come_from_the_data(scenes):
         "No test of the differences was asked for." in text and "Below 3 seeds no interval of a mean is given" in text
     )
     assert "(smallest rank)" not in text and "(largest rank)" in text and "the optimum may lie outside" in text
-    assert "beat the majority class (11.00\u00a0%)" in text and "LoRA takes " in text
+    assert "above the majority class (11.00\u00a0%)" in text and "LoRA takes " in text
     assert "cLA +0.01 against Asym" in text
     assert "89 of 89 planned runs finished well" in text and "equal the formula in 89 of 89 runs" in text
     assert "No cell of this study has a published counterpart" in text
