@@ -7,6 +7,7 @@ from peft_lib.display.entries import entry, fixed
 from peft_lib.display.markup import plain_name
 from peft_lib.display.tables import task_name
 from peft_lib.display.view import EMPTY, Entry, Footnotes, Label, Row, Table
+from peft_lib.methods.registry import get_method
 from peft_lib.results.cells import Cell
 from peft_lib.statistics.across import FEWEST_ROWS
 from peft_lib.statistics.families import ALPHA
@@ -58,6 +59,10 @@ def remarks_of(cells: list[Cell], against: str | None) -> list[str]:
         said.append("Rows in which a planned run of any method is absent or failed are left out for all methods.")
     if 0 < used < FEWEST_ROWS:
         said.append(f"{used} row{'s are few' if used != 1 else ' says little'}: another task may reverse the order.")
+    methods = {str(c.method) for c in ranks}
+    if twins := [(m, t) for m in sorted(methods) if (t := get_method(m).twin) in methods]:
+        pairs = "; ".join(f"{plain_name(m)} and {plain_name(str(t))}" for m, t in twins)
+        said.append(f"Methods that are one up to rounding have a place each in ranks: {pairs}.")
     said += _test_remarks(cells)
     said.append(
         "IQM, interquartile mean: the mean of the middle half of all runs' scores, each as a share of the way from its row's "

@@ -74,14 +74,15 @@ def across(plan: Plan, tables: dict[str, list[Cell]]) -> list[str]:
 
 def basis(plan: Plan) -> str:
     """What the findings rest on, below them."""
-    titles = [a.title for a in plan.study.artefacts if isinstance(a, Comparisons) and a.metric == "test_metric"]
+    tests = [a for a in plan.study.artefacts if isinstance(a, Comparisons) and a.metric == "test_metric"]
+    titles = [a.title for a in tests]
     if not titles:
         return (
             "Computed from the tables below. No difference was tested: the study has no artefact of kind comparisons."
         )
     return (
         f"Computed from the tables below. Differences are tested in: {', '.join(titles)}; paired over test items and seeds, corrected by Holm "
-        "over all pairs of a task. Intervals are of single differences, without that correction. Not told apart does not mean equal. "
+        f"over all pairs of a task{', against a named method over the comparisons with it' * any(a.against for a in tests)}. Intervals are of single differences, without that correction. Not told apart does not mean equal. "
         "That one method was tuned better than another is in no interval."
     )
 

@@ -166,7 +166,9 @@ def test_without_comparisons_nothing_is_said_of_chance():
     assert headline == "LoRA: 90.00\u00a0% test accuracy (95 % interval 89.0 to 91.0, 3 seeds)"
     assert "No test of the differences was asked for." in text and "told apart" not in text and "Ahead" not in text
     assert "no artefact of kind comparisons" in basis(plan_of("minilm_l1/mrpc", "methods"))
-    assert "Tested here" in basis(plan_of("minilm_l1/mrpc"))
+    assert "Tested here" in basis(plan_of("minilm_l1/mrpc")) and "named method" not in basis(plan_of("minilm_l1/mrpc"))
+    named = {"id": "named", "kind": "comparisons", "grid": "main", "title": "N", "against": "lora"}
+    assert "against a named method over the comparisons with it" in basis(plan_of("minilm_l1/mrpc", more=(named,)))
 
 
 def test_methods_that_could_not_be_tested_or_lost_a_seed_are_named():

@@ -53,6 +53,13 @@ class TestOverall:
         first = {m for m, c in panel(cells, "mean_rank").items() if c.rank_in_row == 1}
         assert first == {m for m, rank in zip(METHODS, ranks, strict=True) if rank == min(ranks)}
 
+    @pytest.mark.parametrize("methods", [["lora", "paca", "r_cla"], ["lora", "paca", "cla"]])
+    def test_twins_that_both_take_a_place_are_named(self, methods: list[str], tmp_path: Path):
+        plan = make_plan([OVERALL], main=grid(methods=methods))
+        cells = cells_of(plan, "all", write(plan, tmp_path), tmp_path)
+        said = " ".join(plan.study.artefacts[0].remarks(cells, []))
+        assert ("one up to rounding have a place each in ranks: PaCA and r-cLA." in said) == ("r_cla" in methods)
+
     def test_where_less_is_better_the_order_turns(self, tmp_path: Path):
         plan = make_plan(
             [OVERALL, OVERALL | {"id": "loss", "metric": "test_loss"}], main=grid(tasks=["gpt2_small/e2e"])
