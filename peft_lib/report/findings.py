@@ -61,15 +61,21 @@ def findings(plan: Plan, tables: dict[str, list[Cell]]) -> list[TaskFindings]:
 
 
 def across(plan: Plan, tables: dict[str, list[Cell]]) -> list[str]:
-    """What the study says over all tasks: whether chaining helps, and whether the measured gap is the better guide."""
+    """What the study says beyond single tasks: whether chaining helps, and whether the measured gap is the better guide."""
     said = [
         outcome(tables[a.id]) for a in plan.study.artefacts if isinstance(a, Chaining) and a.metric == "test_metric"
     ]
     said += [
-        verdict(tables[a.id]) for a in plan.study.artefacts
+        f"{_scope(plan, tables[a.id])}{verdict(tables[a.id])}" for a in plan.study.artefacts
         if isinstance(a, Predictors) and any(c.panel == VERDICT and c.value is not None for c in tables[a.id])
     ]  # fmt: skip
     return [s for s in said if s]
+
+
+def _scope(plan: Plan, cells: list[Cell]) -> str:
+    """The task that a verdict is of, where it is of one."""
+    tasks = {(c.model, c.dataset) for c in cells if c.panel == VERDICT and c.model}
+    return f"{task_name(plan, *tasks.pop(), '')}: " if len(tasks) == 1 else ""
 
 
 def basis(plan: Plan) -> str:

@@ -268,4 +268,7 @@ def test_over_all_tasks_chains_and_predictors_are_said():
     rival = replace(gap, panel="verdict", row="intruders.intruders", value=-5.0)
     found = across(plan, {"chains": [], "which": [gap, rival]})
     assert len(found) == 1 and "not decidable with these runs" in found[0]
+    assert found[0].startswith("MiniLM-L6 (first layer), MRPC: The paper's claim")
+    overall = [replace(c, model="", dataset="", column="all tasks") for c in (gap, rival)]
+    assert across(plan, {"chains": [], "which": overall})[0].startswith("The paper's claim")
     assert across(plan, {"chains": [], "which": [gap, replace(rival, value=None, status="not_available")]}) == []
