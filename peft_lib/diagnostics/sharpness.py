@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from peft_lib.diagnostics.around import centre_of
-from peft_lib.diagnostics.diagnostic import Diagnostic, NotAvailable, Row
+from peft_lib.diagnostics.diagnostic import Diagnostic, Need, NotAvailable, Row
 from peft_lib.diagnostics.options import Around
 from peft_lib.study.types import Positive
 
@@ -40,6 +40,10 @@ class Sharpness(Diagnostic, Ball):
         "curvature": "curvature along random directions", "rise": "rise of the loss at a distance",
         "rise_max": "largest rise of the loss at a distance", "eigenvalue": "largest eigenvalue of the Hessian",
     }  # fmt: skip
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return self.state
 
     def rows(self, run: "OpenedRun") -> Iterator[Row]:
         """Raises NotAvailable where the eigenvalue does not converge, or the loss at the centre is not finite."""
