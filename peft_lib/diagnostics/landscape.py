@@ -53,6 +53,13 @@ class Landscape(Diagnostic, Square):
     def needs(self) -> frozenset[Need]:
         return self.state | ({"trajectory"} if self.directions == "pca" else set())
 
+    def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
+        """Two directions, the centre and the start of a row."""
+        return 4 * self.moved_bytes(parameters, adapted), 0.0
+
+    def passes(self, batch_size: int, available: int) -> int:
+        return (self.points**2 + 5) * self.items(batch_size, available)
+
     def rows(self, run: "OpenedRun") -> Iterator[Row]:
         """Raises NotAvailable for a loss at the centre that is not finite and for a trajectory that spans no plane,
         DiagnosticError for `range: auto` without one."""

@@ -52,3 +52,11 @@ class Around(Frozen):
     def state(self) -> frozenset[Need]:
         """What a run has to have kept for the weights in the centre."""
         return frozenset({"delta", "final"} if self.at == "final" else {"delta"})
+
+    def moved_bytes(self, parameters: int, adapted: int) -> float:
+        """Of one fp32 copy of the weights that move."""
+        return 4.0 * (parameters if self.subspace == "all" else adapted)
+
+    def items(self, batch_size: int, available: int) -> int:
+        """How many items the loss is taken at."""
+        return min(self.batches * (self.batch_size or batch_size), available)
