@@ -366,19 +366,24 @@ def diagnosis_gpus_of_cluster(wildcards):
 
 
 def others_of(wildcards):
-    """Which results there are of an artefact's runs that are not asked for: no inputs, as nothing is to make them, and shown."""
-    runs = ARTEFACTS[wildcards.artefact].run_ids(PLAN)
-    others = (result_seen(run_id) for run_id in runs if run_id not in PLAN.asked)
-    return hashlib.sha256("".join(others).encode()).hexdigest()[:16]
+    """Which results and diagnostics there are of an artefact's runs that are not asked for: no inputs, as nothing is to make
+    them, and shown."""
+    artefact = ARTEFACTS[wildcards.artefact]
+    files = [result_of(run_id) for run_id in set(artefact.run_ids(PLAN)) - PLAN.asked]
+    for diagnostic, run_ids in artefact.diagnostics(PLAN).items():
+        for run_id in set(run_ids) - PLAN.asked:
+            folder = f"results/runs/{PLAN.runs[run_id].folder}"
+            files.append(f"{folder}/diagnostics/{diagnostic.id}.parquet")
+    return hashlib.sha256("".join(map(seen, sorted(files))).encode()).hexdigest()[:16]
 
 
 @cache
-def result_seen(run_id):
+def seen(path):
     try:
-        found = os.stat(result_of(run_id))
+        found = os.stat(path)
     except FileNotFoundError:
         return ""
-    return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"
+    return f"{path} {found.st_mtime_ns} {found.st_size}\n"
 
 
 def prepared_manifest(dataset, model, size):

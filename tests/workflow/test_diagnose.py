@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -153,3 +154,14 @@ def test_data_that_are_gone_are_prepared_again(copy: Path, tmp_path: Path) -> No
     assert todo.get("prepare") == 1, todo
     snakemake(folder, "--cores", "1", table, study=STUDY)
     assert sorted(files(folder)) == ["c3la", "fft", "lora"]
+
+
+def test_numbers_of_runs_that_another_part_asks_for_are_shown_anew(copy: Path, tmp_path: Path) -> None:
+    """As their results are: parts of a study share its tables."""
+    folder = shutil.copytree(copy, tmp_path / "part", symlinks=True)
+    write_study(folder, only={"method": ["lora"]})
+    snakemake(folder, study=STUDY)
+    assert planned(folder, study=STUDY) == {}
+    other = files(folder)["fft"]
+    os.utime(other, ns=(0, other.stat().st_mtime_ns + 10**9))
+    assert planned(folder, study=STUDY).get("artefact") == 1
