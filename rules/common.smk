@@ -16,7 +16,13 @@ from peft_lib.study.launch import (
     execution_arguments,
     mirror_arguments,
 )
-from peft_lib.study.needs import fetching, needs
+from peft_lib.study.needs import (
+    FLOOR_MIN,
+    Needs,
+    fetching,
+    needs,
+    needs_of_diagnosis,
+)
 from peft_lib.study.plan import prepared_folder
 from peft_lib.study.plan_cache import plan_config
 from peft_lib.study.problems import StudyError
@@ -303,21 +309,50 @@ def diagnosis_execution(wildcards, resources):
     return diagnosis_arguments(PLAN, at_root)
 
 
-def needs_of_diagnosis(wildcards, attempt):
-    """At most what training one of its runs takes."""
-    return needs_of_run(diagnosis_of(wildcards).run_ids[0], attempt)
+@cache
+def needs_of_job(name, attempt):
+    """Of a job's runs, one after the other: the memory of the largest, the time of all."""
+    job = PLAN.diagnoses[name]
+    each = []
+    for run_id in job.run_ids:
+        spec = PLAN.runs[run_id]
+        model, data = PLAN.models[spec.model.id], PLAN.datasets[spec.dataset.id]
+        how = PLAN.how(run_id)
+        each.append(
+            needs_of_diagnosis(
+                job.diagnostic, spec, model, data, how, attempt, cuda=CUDA
+            )
+        )
+    return Needs(
+        mem_mb=max(n.mem_mb for n in each),
+        runtime_min=max(FLOOR_MIN, sum(n.runtime_min for n in each)),
+        gpus=1,
+        gpu_mem_mb=max(n.gpu_mem_mb for n in each),
+    )
 
 
 @signed
 def diagnosis_memory(wildcards, attempt):
-    return needs_of_diagnosis(wildcards, attempt).mem_mb
+    return needs_of_job(diagnosis_of(wildcards).name, attempt).mem_mb
 
 
 @signed
 def diagnosis_runtime(wildcards, attempt):
-    return needs_of_diagnosis(wildcards, attempt).runtime_min * len(
-        diagnosis_of(wildcards).run_ids
-    )
+    return needs_of_job(diagnosis_of(wildcards).name, attempt).runtime_min
+
+
+@signed
+def diagnosis_gpu_memory(wildcards, attempt):
+    job = diagnosis_of(wildcards).name
+    return needs_of_job(job, attempt).gpu_mem_mb if CUDA else None
+
+
+@signed
+def diagnosis_data(wildcards):
+    """Landscapes take losses on it, and a model is assembled with it."""
+    specs = (PLAN.runs[run_id] for run_id in diagnosis_asked(wildcards))
+    found = (prepared_manifest(s.dataset.id, s.model.id, s.input_size) for s in specs)
+    return sorted(set(found))
 
 
 @signed
@@ -331,19 +366,24 @@ def diagnosis_gpus_of_cluster(wildcards):
 
 
 def others_of(wildcards):
-    """Which results there are of an artefact's runs that are not asked for: no inputs, as nothing is to make them, and shown."""
-    runs = ARTEFACTS[wildcards.artefact].run_ids(PLAN)
-    others = (result_seen(run_id) for run_id in runs if run_id not in PLAN.asked)
-    return hashlib.sha256("".join(others).encode()).hexdigest()[:16]
+    """Which results and diagnostics there are of an artefact's runs that are not asked for: no inputs, as nothing is to make
+    them, and shown."""
+    artefact = ARTEFACTS[wildcards.artefact]
+    files = [result_of(run_id) for run_id in set(artefact.run_ids(PLAN)) - PLAN.asked]
+    for diagnostic, run_ids in artefact.diagnostics(PLAN).items():
+        for run_id in set(run_ids) - PLAN.asked:
+            folder = f"results/runs/{PLAN.runs[run_id].folder}"
+            files.append(f"{folder}/diagnostics/{diagnostic.id}.parquet")
+    return hashlib.sha256("".join(map(seen, sorted(files))).encode()).hexdigest()[:16]
 
 
 @cache
-def result_seen(run_id):
+def seen(path):
     try:
-        found = os.stat(result_of(run_id))
+        found = os.stat(path)
     except FileNotFoundError:
         return ""
-    return f"{run_id} {found.st_mtime_ns} {found.st_size}\n"
+    return f"{path} {found.st_mtime_ns} {found.st_size}\n"
 
 
 def prepared_manifest(dataset, model, size):

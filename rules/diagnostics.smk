@@ -7,6 +7,7 @@ rule diagnose:
     input:
         runs=diagnosed_results,
         model="resources/models/{model}/manifest.json",
+        data=diagnosis_data,
     output:
         touch(
             f"results/tables/{STUDY}/diagnosed/{{diagnostic}}/{{model}}/{{dataset}}/{{part}}.done"
@@ -25,6 +26,7 @@ rule diagnose:
         cpus_per_task=PLAN.study.threads,
         gpu=diagnosis_gpus_here,
         gres=diagnosis_gpus_of_cluster,
+        gpu_mem_mb=diagnosis_gpu_memory,
     params:
         kind=diagnosis_kind,
         options=diagnosis_options,

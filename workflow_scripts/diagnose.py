@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", default="results/cache", type=Path, help="folder for what runs share")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--nondeterministic", action="store_true", help="allow kernels of CUDA that are not")
     return parser.parse_args()
 
 
@@ -147,7 +148,7 @@ def opened(folder: Path, result: dict[str, Any], options: argparse.Namespace) ->
     from peft_lib.training.assemble import Inputs
     from peft_lib.training.machine import prepare_process
 
-    prepare_process(options.threads, options.device, deterministic=True)
+    prepare_process(options.threads, options.device, deterministic=not options.nondeterministic)
     for plugin in options.plugin:
         load_plugin(plugin)
     spec = RunSpec.from_canonical(result["spec"])

@@ -74,7 +74,8 @@ def principal(offsets: Offsets, space: Space) -> tuple[list[Direction], np.ndarr
             f"the trajectory spans {spanned} dimensions, a plane needs 2: it takes at least two epochs beside the "
             "reference that lie in different directions from it; use random directions"
         )
-    weights = torch.from_numpy((vectors[:, :2] * np.sign(vectors[0, :2]) / np.sqrt(values[:2])).T.copy()).float()
+    signs = np.where(vectors[0, :2] < 0, -1.0, 1.0)  # never 0: the first state may be orthogonal to a direction
+    weights = torch.from_numpy((vectors[:, :2] * signs / np.sqrt(values[:2])).T.copy()).float()
     directions: list[Direction] = [{}, {}]
     for block in offsets():
         flat = block.offsets.reshape(len(block.offsets), -1)

@@ -49,6 +49,15 @@ class Diagnostic(Frozen):
         """What a run has to have kept for it."""
         return frozenset({"delta"})
 
+    def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
+        """Bytes that it holds beside the run's model, its forward passes and its delta, estimated from above: where it computes,
+        and in main memory in any case. parameters: of the model; adapted: of the weights that the run's target set names."""
+        return 0.0, 0.0
+
+    def passes(self, batch_size: int, available: int) -> int:
+        """How many items it passes forward through the model. batch_size: the run's own; available: validation items."""
+        return 0
+
     @property
     def canonical(self) -> str:
         """JSON of the options that are not the default, with sorted keys."""

@@ -51,18 +51,28 @@ class Landscape(Diagnostic, Square):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({"delta", "trajectory"}) if self.directions == "pca" else frozenset({"delta"})
+        return self.state | ({"trajectory"} if self.directions == "pca" else set())
+
+    def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
+        """Two directions, the centre and the start of a row."""
+        return 4 * self.moved_bytes(parameters, adapted), 0.0
+
+    def passes(self, batch_size: int, available: int) -> int:
+        return (self.points**2 + 5) * self.items(batch_size, available)
 
     def rows(self, run: "OpenedRun") -> Iterator[Row]:
-        """Raises NotAvailable for a trajectory that spans no plane, DiagnosticError for `range: auto` without one."""
+        """Raises NotAvailable for a loss at the centre that is not finite and for a trajectory that spans no plane,
+        DiagnosticError for `range: auto` without one."""
         from peft_lib.analysis.landscape import Moved, area_below, axis, curvature, surface
 
         if self.range == "auto" and self.directions != "pca":
             raise DiagnosticError("range auto holds the path of directions: pca; give a number for random directions")
         centre = centre_of(run, self)
+        at_centre = centre.objective()
+        if not math.isfinite(at_centre):
+            raise NotAvailable(f"the loss at the run's weights is {at_centre}")
         directions, told, half = self._plane(centre)
         yield from told
-        at_centre = centre.objective()
         with Moved(centre.space, directions) as moved:
             coordinates = axis(half, self.points)
             losses = surface(centre.objective, moved, coordinates)
@@ -90,9 +100,9 @@ class Landscape(Diagnostic, Square):
         offsets: Offsets = offsets_of(centre, epochs)
         try:
             made, shares = principal(offsets, centre.space)
+            path = project(offsets, *(normalise(d, centre.space, self.normalisation) for d in made))
         except ValueError as error:
             raise NotAvailable(str(error)) from error
-        path = project(offsets, *(normalise(d, centre.space, self.normalisation) for d in made))
         told = [Row("variance", float(share), x=float(index)) for index, share in enumerate(shares, 1)]
         half = covering_range(path) if self.range == "auto" else float(self.range)
         return made, [*told, *_path_rows(path, epochs, centre.epoch)], half

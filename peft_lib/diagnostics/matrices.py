@@ -34,6 +34,10 @@ class DiagnosticOfMatrices(OfMatrices, Diagnostic):
     def needs(self) -> frozenset[Need]:
         return frozenset({"delta", "final"} if self.at == "final" else {"delta"})
 
+    def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
+        """A second model in main memory for W0, and a quarter more for decompositions of one matrix in fp64."""
+        return 0.0, 5.0 * parameters
+
     def snapshot(self, run: "OpenedRun") -> "Snapshot":
         """What the run had learnt at that epoch. Raises NotAvailable if it has not kept it."""
         from peft_lib.diagnostics.registry import DiagnosticError

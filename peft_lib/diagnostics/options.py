@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from peft_lib.diagnostics.diagnostic import Need
 from peft_lib.study.types import Frozen, Positive, Seed
 from peft_lib.study.wording import Refused, Words
 
@@ -46,3 +47,16 @@ class Around(Frozen):
         description="arithmetic of forward passes; run: the run's own. Rounding to bf16 is as large as what a curvature measures",
     )
     seed: Seed = Field(0, description="draws the items and the random directions, the same for every method")
+
+    @property
+    def state(self) -> frozenset[Need]:
+        """What a run has to have kept for the weights in the centre."""
+        return frozenset({"delta", "final"} if self.at == "final" else {"delta"})
+
+    def moved_bytes(self, parameters: int, adapted: int) -> float:
+        """Of one fp32 copy of the weights that move."""
+        return 4.0 * (parameters if self.subspace == "all" else adapted)
+
+    def items(self, batch_size: int, available: int) -> int:
+        """How many items the loss is taken at."""
+        return min(self.batches * (self.batch_size or batch_size), available)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from peft_lib.diagnostics.around import centre_of
-from peft_lib.diagnostics.diagnostic import Diagnostic, NotAvailable, Row
+from peft_lib.diagnostics.diagnostic import Diagnostic, Need, NotAvailable, Row
 from peft_lib.diagnostics.options import Around
 from peft_lib.study.types import Positive
 
@@ -40,6 +40,20 @@ class Sharpness(Diagnostic, Ball):
         "curvature": "curvature along random directions", "rise": "rise of the loss at a distance",
         "rise_max": "largest rise of the loss at a distance", "eigenvalue": "largest eigenvalue of the Hessian",
     }  # fmt: skip
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return self.state
+
+    def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
+        """A direction and the centre; for the eigenvalue a vector, gradients and their gradients, and in main memory the 20
+        vectors in fp64 of Lanczos' method and a product."""
+        moving = 2 * self.moved_bytes(parameters, adapted)
+        return (max(moving, 12.0 * parameters), 8.0 * 22 * parameters) if self.eigenvalue else (moving, 0.0)
+
+    def passes(self, batch_size: int, available: int) -> int:
+        """A product with the Hessian counts as 6 passes, and some 40 of them are taken."""
+        return (4 * self.directions + 1 + (240 if self.eigenvalue else 0)) * self.items(batch_size, available)
 
     def rows(self, run: "OpenedRun") -> Iterator[Row]:
         """Raises NotAvailable where the eigenvalue does not converge, or the loss at the centre is not finite."""

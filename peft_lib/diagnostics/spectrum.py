@@ -56,6 +56,7 @@ class Spectrum(SpectrumOptions, DiagnosticOfMatrices):
         snapshot = self.snapshot(run)
         found: list[Row] = []
         for place, before, after in run.matrices(self.targets, self.at):
+            before, after = before.to(run.device), after.to(run.device)
             links = factors_of(snapshot, place)
             d_in = before.shape[1]
             update = of_links(links, d_in) if links else of_matrices(before, after)

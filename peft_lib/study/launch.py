@@ -47,7 +47,8 @@ def diagnosis_arguments(plan: Plan, path: Callable[[str], str] = str) -> list[st
     study = plan.study
     catalogs = ["--models", path(study.catalogs.models), "--datasets", path(study.catalogs.datasets)]
     plugins = [text for plugin in study.plugins for text in ("--plugin", path(plugin))]
-    return [*catalogs, "--device", study.device, *plugins]
+    loose = [] if study.deterministic else ["--nondeterministic"]
+    return [*catalogs, "--device", study.device, *plugins, *loose]
 
 
 def mirror_arguments(study: Study, path: Callable[[str], str] = str) -> list[str]:

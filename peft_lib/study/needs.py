@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peft_lib.study.catalogs import DatasetEntry, ModelEntry
+from peft_lib.diagnostics.diagnostic import Diagnostic
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
 from peft_lib.study.check_models import BLOCKS
 from peft_lib.study.counts import counts
 from peft_lib.study.how import How
@@ -41,6 +42,8 @@ SPEED = {("cpu", "fp32"): 4e9, ("cpu", "bf16"): 2e9, ("cuda", "fp32"): 8e12, ("c
 """Floating-point operations a second that a process surely does: one CPU thread; an A100 without TF32, and with bf16."""
 DECODING_S = {"cpu": 0.2, "cuda": 0.05}
 """Of one step of decoding, for a batch, beside its arithmetic."""
+LOADING_MIN = 2
+"""Of a run's model and data, for a diagnostic."""
 FLOOR_MB, FLOOR_MIN = 4000, 120
 """What any run asks for: below it, a better estimate saves nothing."""
 
@@ -99,6 +102,37 @@ def needs(
     )
 
 
+def needs_of_diagnosis(
+    diagnostic: Diagnostic, spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How, attempt: int = 1, cuda: bool = False
+) -> Needs:  # fmt: skip
+    """Estimates a diagnostic of a run, in one process: never less than training the run would take, and more where the model,
+    a forward pass, the run's delta and what the diagnostic holds (`Diagnostic.memory`, `passes`) come to more. Its time is without
+    FLOOR_MIN, which is of a job."""
+    alone, device = how.model_copy(update={"processes": 1}), "cuda" if cuda else "cpu"
+    training = needs(spec, model, data, alone, attempt, cuda)
+    whole = model.body_size(data.outputs) + model.head_size(data.outputs)
+    adapted = sum(s.d_in * s.d_out * s.count for s in _targets(spec, model))
+    here, host = diagnostic.memory(whole, adapted)
+    stored = (2 if how.storage == "bf16" and "backbone" not in method_of(spec.method).trains else 4) * whole
+    held = SLACK * (stored + _activations(spec, model, alone) + _loss(spec, model, data, alone) + here)
+    host_mb = LIBRARIES_MB[device] + (host + (stored if cuda else held) + 8 * counts(spec, model, data).trainable) / MIB
+    rows = dict(data.sizes).get("validation", 0)
+    items = diagnostic.passes(spec.batch_size, min(spec.eval_limit or rows, rows))
+    seconds = 4 * items * tokens(spec, model) * _matrices(model, data) / SPEED[device, "fp32"]  # as in `_seconds`
+    times = 2 ** (attempt - 1)
+    return Needs(
+        mem_mb=max(training.mem_mb, times * _rounded(host_mb)),
+        runtime_min=times * (LOADING_MIN + math.ceil(max(seconds, _seconds(spec, model, data, alone, device)) / 60)),
+        gpus=1,
+        gpu_mem_mb=max(training.gpu_mem_mb, times * _rounded(CONTEXT_MB + held / MIB)),
+    )
+
+
+def _targets(spec: RunSpec, model: ModelEntry) -> tuple[Shape, ...]:
+    """What a diagnostic of a run looks at: the run's target set, or where it adapts none qv or the first one."""
+    return model.targets.get(spec.targets) or model.targets.get("qv") or next(iter(model.targets.values()), ())
+
+
 def fetching(model: ModelEntry, attempt: int = 1) -> tuple[int, int]:
     """(MB, minutes) of fetching a model's weights: files are copied as they come, at 5 MB/s at least, and 4 bytes are
     fetched per parameter; weights that are converted are held twice. Each attempt doubles both."""
@@ -150,13 +184,17 @@ def _seconds(spec: RunSpec, model: ModelEntry, data: DatasetEntry, how: How, dev
     passes = 6 if "backbone" in method_of(spec.method).trains else 4
     passes += 2 if how.gradient_checkpointing else 0
     items = passes * train * spec.epochs + 2 * (validation * spec.epochs + test + train)
-    length, matrices = tokens(spec, model), 12 * blocks_of(model) * model.hidden**2
-    if data.task == "generation":
-        matrices += model.hidden * vocabulary(model)
+    length, matrices = tokens(spec, model), _matrices(model, data)
     seconds = 2 * items * length * matrices / SPEED[device, spec.precision]
     if data.task == "generation":
         seconds += math.ceil(test / items_at_once(spec, how)) * length * DECODING_S[device]
     return seconds / how.processes
+
+
+def _matrices(model: ModelEntry, data: DatasetEntry) -> int:
+    """Numbers in the matrices that a token passes: of the blocks, and of a generation's last layer."""
+    last = model.hidden * vocabulary(model) if data.task == "generation" else 0
+    return 12 * blocks_of(model) * model.hidden**2 + last
 
 
 def items_at_once(spec: RunSpec, how: How) -> int:

@@ -339,3 +339,12 @@ def test_a_loss_is_of_evaluation_mode_and_the_mode_comes_back():
     ask = Objective(model, (torch.ones(2, 3),), lambda m, batch: m(batch).sum(), 2.0)
     assert ask() == ask() == pytest.approx(float(model[0](torch.ones(3)).detach()), rel=1e-6)
     assert model.training
+
+
+def test_a_direction_that_the_first_state_is_orthogonal_to_has_its_length():
+    """Exactly orthogonal offsets have eigenvectors with zeros, which say nothing of a sign."""
+    space = {"w": torch.ones(2, 3)}
+    states = torch.zeros(2, 2, 3)
+    states[0, 0, 0], states[1, 1, 2] = 3.0, 1.0
+    directions, _ = trajectory_pca.principal(lambda: [trajectory_pca.Block("w", slice(0, 2), states)], space)
+    assert [inner(d, d) for d in directions] == pytest.approx([1.0, 1.0])

@@ -247,3 +247,32 @@ def test_a_weight_that_its_module_keeps_turned_is_read_so(by_place, tmp_path):
             assert torch.equal(mine, known[start + rows.start : start + rows.stop])
         seen.add(name)
     assert seen == set(space)
+
+
+@pytest.mark.parametrize("kind", [Landscape, Sharpness])
+def test_the_last_epoch_s_weights_are_asked_for_and_missed_in_words(kind, resources, tmp_path):
+    """A study is told before it trains (keep: both); a run of another time has no such file."""
+    assert "final" in kind(at="final").needs and "final" not in kind().needs
+    spec = spec_of("lora")
+    row = run(spec, tmp_path, resources)
+    opened = OpenedRun(spec, inputs_for(spec, resources), {**row, "selected_epoch": 2}, tmp_path, tmp_path / "cache")
+    with pytest.raises(NotAvailable, match=r"no weights of its final epoch \(keep: selected\): set keep: both"):
+        list(kind(at="final", batches=1).rows(opened))
+
+
+def test_directions_that_become_parallel_are_not_available(runs, monkeypatch):
+    """Scaling rows can make them so: rows of an update of rank 1 are multiples of one another."""
+
+    def parallel(offsets: Any, space: Any) -> Any:
+        made = {name: torch.ones_like(weight, dtype=torch.float32) for name, weight in space.items()}
+        return [made, {name: d.clone() for name, d in made.items()}], np.array([0.6, 0.4])
+
+    monkeypatch.setattr("peft_lib.analysis.trajectory_pca.principal", parallel)
+    with pytest.raises(NotAvailable, match="parallel"):
+        list(Landscape(directions="pca", **SMALL).rows(runs("lora")))
+
+
+def test_a_centre_whose_loss_is_not_finite_has_no_landscape(runs, monkeypatch):
+    monkeypatch.setattr("peft_lib.analysis.landscape.Objective.__call__", lambda self: float("nan"))
+    with pytest.raises(NotAvailable, match="the loss at the run's weights is nan"):
+        list(Landscape(**SMALL).rows(runs("lora")))

@@ -16,10 +16,24 @@ from transformers import (
     RobertaModel,
 )
 
+from peft_lib.diagnostics.diagnostic import Diagnostic
+from peft_lib.diagnostics.intruders import Intruders
+from peft_lib.diagnostics.landscape import Landscape
+from peft_lib.diagnostics.sharpness import Sharpness
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.expand import plan_file, plan_study
 from peft_lib.study.how import How
-from peft_lib.study.needs import FLOOR_MB, FLOOR_MIN, Needs, _activations, blocks_of, fetching, needs
+from peft_lib.study.needs import (
+    FLOOR_MB,
+    FLOOR_MIN,
+    MIB,
+    Needs,
+    _activations,
+    blocks_of,
+    fetching,
+    needs,
+    needs_of_diagnosis,
+)
 from peft_lib.study.spec import RunSpec
 from tests.runs import ROOT
 from workflow_scripts.needs import main as command
@@ -247,3 +261,39 @@ def test_fetching_asks_for_time_by_size_and_for_memory_where_weights_are_convert
     assert fetching(small) == (2000, 30) and fetching(small, attempt=2) == (4000, 60)
     converted = LLAMA.model_copy(update={"parameters": 1_564_549_632, "convert": "pytorch_model.bin"})
     assert 2 * 1.5 * 4 * GB < fetching(converted)[0] < 2 * 1.7 * 4 * GB + 2000
+
+
+SMALL = DATA.model_copy(update={"sizes": {"train": 100, "validation": 50, "test": 50}})
+
+
+def test_a_diagnosis_asks_for_what_it_holds():
+    """Of Llama-3-8B in bf16: the model and five more fp32 numbers a parameter at most; of adapted weights, far less."""
+    how, parameters = How(storage="bf16"), LLAMA.body_size(18) + LLAMA.head_size(18)
+    training = needs(spec(), LLAMA, DATA, how, cuda=True)
+
+    def asked(diagnostic: Diagnostic, cuda: bool = True, **changes: Any) -> Needs:
+        return needs_of_diagnosis(diagnostic, spec(**changes), LLAMA, DATA, how, cuda=cuda)
+
+    whole, adapted = asked(Landscape(points=3)), asked(Landscape(points=3, subspace="adapted"))
+    assert whole.gpu_mem_mb * MIB > (2 + 4 * 4) * parameters > adapted.gpu_mem_mb * MIB
+    assert adapted.gpu_mem_mb >= training.gpu_mem_mb
+    assert whole.gpu_mem_mb > asked(Sharpness()).gpu_mem_mb > training.gpu_mem_mb
+    assert asked(Landscape(points=3), cuda=False).mem_mb * MIB > (2 + 4 * 4) * parameters
+    assert (
+        asked(Sharpness(eigenvalue=True)).mem_mb * MIB > 20 * 8 * parameters
+    )  # Lanczos' vectors, wherever it computes
+    assert asked(Intruders()).mem_mb * MIB > training.mem_mb * MIB >= 2 * parameters
+    assert asked(Intruders()).gpu_mem_mb == training.gpu_mem_mb
+
+
+def test_a_diagnosis_asks_for_the_time_of_its_grid_and_for_one_process():
+    def minutes(data: DatasetEntry, **options: Any) -> int:
+        return needs_of_diagnosis(Landscape(**options), spec(), LLAMA, data, How(), cuda=True).runtime_min
+
+    one, four = minutes(SMALL, points=51), minutes(SMALL, points=101)
+    assert one > FLOOR_MIN and four == pytest.approx(101**2 / 51**2 * one, rel=0.01)
+    assert minutes(SMALL, points=51, batches=10_000) == pytest.approx(
+        50 / 48 * one, rel=0.01
+    )  # no more items than there are
+    several = needs_of_diagnosis(Landscape(), spec(), LLAMA, SMALL, How(processes=4), cuda=True)
+    assert several.gpus == 1 and several == needs_of_diagnosis(Landscape(), spec(), LLAMA, SMALL, How(), cuda=True)

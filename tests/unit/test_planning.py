@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from peft_lib.study.expand import plan_file, plan_study
+from peft_lib.study.launch import diagnosis_arguments
 from peft_lib.study.loading import parse_study, read_yaml
 from peft_lib.study.problems import StudyError
 from peft_lib.study.settings_page import PAGE, page
@@ -149,3 +151,10 @@ def test_planning_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules, [m for m in sys.modules if 'torch' in m][:5]"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_diagnoses_are_as_deterministic_as_the_study():
+    """A kernel that CUDA has in no deterministic form would end them where it does not end the runs."""
+    study = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text(encoding="utf-8"))
+    assert "--nondeterministic" not in diagnosis_arguments(plan_study(study, ROOT))
+    assert "--nondeterministic" in diagnosis_arguments(plan_study({**study, "deterministic": False}, ROOT))

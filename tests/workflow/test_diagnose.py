@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -137,3 +138,30 @@ def test_the_plan_counts_them(copy: Path) -> None:
     )  # fmt: skip
     (seen,) = json.loads(done.stdout)["diagnostics"]
     assert (json.loads(seen["options"]), seen["runs"], seen["done"], seen["todo"]) == ({"kind": "drift"}, 3, 3, 0)
+
+
+def test_data_that_are_gone_are_prepared_again(copy: Path, tmp_path: Path) -> None:
+    """A diagnostic may take losses on them; results that are there do not ask for them by themselves."""
+    folder = shutil.copytree(copy, tmp_path / "bare", symlinks=True)
+    shutil.rmtree(folder / "resources/prepared")
+    for path in files(folder).values():
+        path.unlink()
+    for mark in (folder / "results/tables/drift/diagnosed").rglob("*.done"):
+        mark.unlink()
+    table = "results/tables/drift/drift.parquet"
+    (folder / table).unlink()
+    todo = planned(folder, "--cores", "1", table, study=STUDY)
+    assert todo.get("prepare") == 1, todo
+    snakemake(folder, "--cores", "1", table, study=STUDY)
+    assert sorted(files(folder)) == ["c3la", "fft", "lora"]
+
+
+def test_numbers_of_runs_that_another_part_asks_for_are_shown_anew(copy: Path, tmp_path: Path) -> None:
+    """As their results are: parts of a study share its tables."""
+    folder = shutil.copytree(copy, tmp_path / "part", symlinks=True)
+    write_study(folder, only={"method": ["lora"]})
+    snakemake(folder, study=STUDY)
+    assert planned(folder, study=STUDY) == {}
+    other = files(folder)["fft"]
+    os.utime(other, ns=(0, other.stat().st_mtime_ns + 10**9))
+    assert planned(folder, study=STUDY).get("artefact") == 1
