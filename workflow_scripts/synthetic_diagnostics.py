@@ -120,7 +120,10 @@ def _touched(run: Run, links: int, d_in: int) -> float:
 def landscape(diagnostic: Landscape, run: Run) -> Iterator[Row]:
     """A bowl that levels off, with ripples; its path comes in as a spiral."""
     centre, height = float(run.result["val_loss"]), 1.0 + 3 * run.nature("height")
-    across, down, ripple = (scale * run.nature(name) for name, scale in (("a", 3.0), ("b", 3.0), ("ripple", 0.15)))
+    across, down, ripple = (
+        scale * run.nature(f"{name} {diagnostic.directions}")
+        for name, scale in (("a", 3.0), ("b", 3.0), ("ripple", 0.15))
+    )
     path = _path(run) if diagnostic.directions == "pca" else []
     reach = max((abs(v) for _, *place in path for v in place), default=0.0)
     half = 1.05 * reach if diagnostic.range == "auto" else float(diagnostic.range)
