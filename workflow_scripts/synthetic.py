@@ -22,6 +22,7 @@ from typing import Any
 
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.methods.registry import get_method
+from peft_lib.results.chains import planned_links
 from peft_lib.study.counts import counts
 from peft_lib.study.diagnoses import wanted
 from peft_lib.study.expand import plan_file
@@ -65,7 +66,7 @@ def score(spec: RunSpec) -> float:
     logit = (
         0.2 + 2.2 * draw("level", *task) + 0.5 * draw("method", *task, method) + 0.04 * math.log2(spec.rank)
         - 0.12 * away**2 - 0.2 * draw("scale", *task) * abs(math.log2(spec.alpha / spec.rank) - 1)
-        - (0.3 / spec.chain_period if spec.chain_period else 0) + 0.08 * (draw("seed", spec.run_id) - 0.5)
+        - (0.3 / spec.chain_period if spec.chain_period else 0) + 0.25 * (draw("seed", spec.run_id) - 0.5)
     )  # fmt: skip
     return 1 / (1 + math.exp(-logit))
 
@@ -98,7 +99,7 @@ def result(spec: RunSpec, plan: Plan) -> tuple[dict[str, Any], Answers]:
         "run_id": spec.run_id, "spec": spec.canonical, "model": spec.model.id, "dataset": spec.dataset.id,
         "method": spec.method, "seed": spec.seed, "execution": "dense", "status": "ok", "task": data.task,
         "metric": data.metric, "metric_direction": DATASET_METRICS[data.metric].direction, "carve_out": data.carve_out,
-        "selected_epoch": spec.epochs, "epochs": spec.epochs, "steps": 100 * spec.epochs, "links": 1,
+        "selected_epoch": spec.epochs, "epochs": spec.epochs, "steps": 100 * spec.epochs, "links": planned_links(spec),
         "test_metric": measures[data.metric], "val_metric": measures[data.metric], "test_measures": measures,
         "test_loss": test, "val_loss": test, "train_loss": train, "train_loss_running": train, "gap": test - train,
         "baseline": baseline, "n_train": data.sizes.get("train"), "n_validation": data.sizes.get("validation"),

@@ -90,7 +90,7 @@ def spectrum(diagnostic: Spectrum, run: Run) -> Iterator[Row]:
     for place, d_in, d_out, wobble in matrices(run, diagnostic):
         rank = min(d_in, d_out, spec.rank * links if method.has_factors else min(d_in, d_out))
         values = [top * wobble * math.exp(-j / (decay * min(rank, 64))) for j in range(rank)]
-        norm, base, base_top = math.hypot(*values), 0.04 * wobble * math.sqrt(d_in * d_out), 3.0 + 4 * wobble
+        norm, base, base_top = math.hypot(*values), 0.04 * math.sqrt(d_in * d_out), 7.0
         shares = [v / math.fsum(values) for v in values]
         numbers = {
             "update_norm": norm, "update_spectral_norm": values[0], "base_norm": base, "base_spectral_norm": base_top,
