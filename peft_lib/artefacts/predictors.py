@@ -191,7 +191,7 @@ def _share(cell: Cell, pairs: list[Pairs], name: str) -> Cell:
 
 def _filled(cell: Cell, found: Estimate, n: int, why: dict[str, int], methods: int) -> Cell:
     """A cell with its estimate, and what is missing in words."""
-    absent = "; ".join(f"{count} runs: {reason}" for reason, count in why.items())
+    absent = "; ".join(f"{count} run{'s' * (count > 1)}: {reason}" for reason, count in why.items())
     filled = replace(cell, value=found.value, low=found.low, high=found.high, p=found.p, n=n)
     if found.value is None:
         return replace(filled, status="not_available", reason=absent or "all runs have the same value")

@@ -47,8 +47,8 @@ class Intruders(IntruderOptions, DiagnosticOfMatrices):
     )
 
     scalars: ClassVar[dict[str, str]] = {
-        "intruders": f"intruder dimensions at {MIDDLE}, mean over matrices",
-        "intruders_first": f"intruder dimensions at {MIDDLE} among the first vectors, mean over matrices",
+        "intruders": f"intruder dimensions at {MIDDLE}",
+        "intruders_first": f"intruders at {MIDDLE}, first vectors",
     }
 
     def rows(self, run: "OpenedRun") -> Iterable[Row]:

@@ -40,12 +40,12 @@ class Spectrum(SpectrumOptions, DiagnosticOfMatrices):
 
     scalars: ClassVar[dict[str, str]] = {
         "update_norm": "norm of the update",
-        "relative_norm": "norm of the update, relative to the weights'",
+        "relative_norm": "relative norm of the update",
         "update_spectral_norm": "largest spectral norm of an update",
-        "growth": "growth of the product of spectral norms (Theorem 1)",
-        "effective_rank": "effective rank of the update, mean over matrices",
-        "stable_rank": "stable rank of the update, mean over matrices",
-        "columns_touched": "share of input columns touched, mean over matrices",
+        "growth": "growth of spectral norms",
+        "effective_rank": "effective rank of the update",
+        "stable_rank": "stable rank of the update",
+        "columns_touched": "share of columns touched",
     }
 
     def rows(self, run: "OpenedRun") -> Iterable[Row]:

@@ -55,11 +55,17 @@ def entry(e: Entry) -> Latex:
     return Latex(heat + text + mark + notes)
 
 
-def heading(label: Label) -> Latex:
-    """A column heading, words on top of each other, the end of a very high stack left out."""
-    words = stacked(label.latex)
-    words = words if len(words) <= STACK else [*words[: STACK - 1], r"\ldots{}"]
-    return Latex(words[0] if len(words) == 1 else r"\shortstack{\strut " + r"\\".join(words) + "}")
+def heading(label: Label, room: float = 0.0) -> Latex:
+    """A column heading, words on top of each other, side by side where they fit the room (points) that the column has anyway;
+    the end of a very high stack left out."""
+    lines: list[str] = []
+    for word in stacked(label.latex):
+        if lines and _text_width(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    lines = lines if len(lines) <= STACK else [*lines[: STACK - 1], r"\ldots{}"]
+    return Latex(lines[0] if len(lines) == 1 else r"\shortstack{\strut " + r"\\".join(lines) + "}")
 
 
 def by_method(table: Table) -> list[Block]:
@@ -148,7 +154,12 @@ def _head(table: Table, start: int, stop: int, kinds: bool) -> list[str]:
             at += count
         lines += [f"{lead}{''.join(cells)}\\\\", "".join(rules)]
     named = latex_text(table.headings[0]) if len(table.headings) == 1 else ""
-    lines.append(named + lead + "".join(f" & {heading(label)}" for label in table.columns[start:stop]) + r"\\")
+    lines.append(
+        named
+        + lead
+        + "".join(f" & {heading(table.columns[i], _width(table, i) - GAP)}" for i in range(start, stop))
+        + r"\\"
+    )
     return [*lines, r"\midrule"]
 
 
