@@ -46,7 +46,7 @@ def write(plan: Plan, folder: Path, change: Change = lambda spec: {}) -> pd.Data
     for spec in plan.runs.values():
         changes = change(spec)
         if changes is not None:
-            row = dict.fromkeys(RESULT.names) | synthetic.result(spec, plan) | changes
+            row = dict.fromkeys(RESULT.names) | synthetic.result(spec, plan)[0] | changes
             write_rows(folder / "runs" / spec.folder / "result.parquet", [row], RESULT)
     return collect(plan, folder)
 

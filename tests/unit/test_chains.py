@@ -10,7 +10,7 @@ import pytest
 
 from peft_lib.layers.draws import Draws as TorchDraws
 from peft_lib.methods.method import Columns, LowRank, Method
-from peft_lib.methods.registry import available, get_method
+from peft_lib.methods.registry import available, built_in, get_method
 from peft_lib.results.chains import base_of, columns_touched, planned_links
 from peft_lib.study.spec import RunSpec
 from tests.runs import spec_of
@@ -19,7 +19,7 @@ PAIRS = {"cola": "lora", "rac_lora": "asym_lora", "c3la": "cla", "r_c3la": "r_cl
 
 
 def test_each_chain_has_its_base_and_no_other_method_has_one():
-    assert {m: b for m in available() if (b := base_of(get_method(m), available()))} == PAIRS
+    assert {m: b for m in built_in() if (b := base_of(get_method(m), built_in()))} == PAIRS
     assert base_of(get_method("c3la"), ["lora", "r_cla", "paca"]) is None
 
 
@@ -100,7 +100,7 @@ def test_it_needs_no_torch(root: Path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [str(len(available()) - len(PAIRS)), "False"]
+    assert done.stdout.split() == [str(len(built_in()) - len(PAIRS)), "False"]
 
 
 def test_the_spec_is_what_counts():
