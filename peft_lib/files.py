@@ -10,6 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+
+
+def says_no_locks(error: NotImplementedError | OSError) -> bool:
+    """Whether an error of taking a file lock says that the file system has none."""
+    return isinstance(error, NotImplementedError) or error.errno in NO_LOCKS
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:

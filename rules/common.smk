@@ -280,17 +280,8 @@ def diagnosis_options(wildcards):
 
 
 @signed
-def diagnosis_fingerprints(wildcards):
-    job = diagnosis_of(wildcards)
-    return [
-        PLAN.diagnosis_fingerprint(job.diagnostic, run_id)
-        for run_id in diagnosis_asked(wildcards)
-    ]
-
-
-@signed
-def diagnosis_runs(wildcards, resources):
-    """A param that reruns nothing: as `untracked`. Which runs are there shows in the inputs."""
+def diagnosis_runs(wildcards):
+    """Each run's folder, and the fingerprint that its file is to carry."""
     job = diagnosis_of(wildcards)
     return [
         text
@@ -372,8 +363,7 @@ def others_of(wildcards):
     files = [result_of(run_id) for run_id in set(artefact.run_ids(PLAN)) - PLAN.asked]
     for diagnostic, run_ids in artefact.diagnostics(PLAN).items():
         for run_id in set(run_ids) - PLAN.asked:
-            folder = f"results/runs/{PLAN.runs[run_id].folder}"
-            files.append(f"{folder}/diagnostics/{diagnostic.id}.parquet")
+            files.append(f"results/runs/{PLAN.runs[run_id].folder}/{diagnostic.file}")
     return hashlib.sha256("".join(map(seen, sorted(files))).encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,6 @@ rule diagnose:
     params:
         kind=diagnosis_kind,
         options=diagnosis_options,
-        fingerprints=diagnosis_fingerprints,
         runs=diagnosis_runs,
         execution=diagnosis_execution,
         threads=PLAN.study.threads,

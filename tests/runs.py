@@ -1,5 +1,6 @@
 """Small real runs for tests: prepared digits, a pre-trained small ViT, specs over them."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from peft_lib.data.prepare import prepare
+from peft_lib.diagnostics.opened import OpenedRun
+from peft_lib.methods.registry import available, load_plugin, unregister
 from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.expand import plan_study
 from peft_lib.study.loading import load_datasets, load_models, read_yaml
@@ -81,6 +84,23 @@ def inputs_for(spec: RunSpec, resources: Path) -> Inputs:
     model, digits = entries()
     prepared = resources / f"prepared/{spec.dataset.id}/{spec.model.id}-{spec.input_size}"
     return Inputs(model, digits, resources / f"models/{spec.model.id}", prepared, fingerprint="test")
+
+
+def opened_runs(folder: Path, resources: Path, keep: str, **changes: Any) -> Iterator[Callable[[str], OpenedRun]]:
+    """Method -> its finished run, trained when first asked for, opened anew at each call. DoRA is there meanwhile."""
+    mine = "dora" not in available()  # other tests of this process may have it for good
+    load_plugin(str(ROOT / "examples/methods/dora.py"))
+    rows: dict[str, Any] = {}
+
+    def opened(method: str) -> OpenedRun:
+        spec = spec_of(method, **changes)
+        if method not in rows:
+            rows[method] = run(spec, folder / method, resources, keep=keep)
+        return OpenedRun(spec, inputs_for(spec, resources), rows[method], folder / method, folder / "cache")
+
+    yield opened
+    if mine:
+        unregister("dora")
 
 
 def numbers(folder: Path) -> tuple[dict[str, Any], list, list, dict[str, torch.Tensor]]:

@@ -6,11 +6,9 @@ python -m workflow_scripts.diagnose --kind intruders --run results/runs/<model>/
 import argparse
 import json
 import os
-import shlex
 import sys
 import time
 from contextlib import nullcontext
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,8 @@ from pydantic import ValidationError
 from peft_lib.names import first_line
 from peft_lib.study.problems import Problem, StudyError
 from workflow_scripts.devices import own_devices, visible_devices
-from workflow_scripts.errors import entry_of, run
+from workflow_scripts.errors import run
+from workflow_scripts.inputs import inputs_of
 
 if TYPE_CHECKING:
     from peft_lib.diagnostics.diagnostic import Diagnostic
@@ -68,8 +67,9 @@ def main() -> None:
         with own_devices(1, devices) if devices or options.device == "cuda" else nullcontext(()) as mine:
             if mine:
                 os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+            device = prepare(options)
             for folder, fingerprint in todo:
-                diagnose(folder, fingerprint, diagnostic, options)
+                diagnose(folder, fingerprint, diagnostic, options, device)
 
 
 def is_fresh(folder: Path, fingerprint: str, diagnostic: "Diagnostic") -> bool:
@@ -100,7 +100,9 @@ def facts(result: dict[str, Any], fingerprint: str, diagnostic: "Diagnostic", **
     return Facts(diagnostic.canonical, fingerprint, stamp(result), **more)
 
 
-def diagnose(folder: Path, fingerprint: str, diagnostic: "Diagnostic", options: argparse.Namespace) -> None:
+def diagnose(
+    folder: Path, fingerprint: str, diagnostic: "Diagnostic", options: argparse.Namespace, device: Any
+) -> None:
     """Computes one run's numbers, or writes down why there are none."""
     from peft_lib.diagnostics.diagnostic import NotAvailable
     from peft_lib.results.diagnostic_files import file_of, write
@@ -109,7 +111,7 @@ def diagnose(folder: Path, fingerprint: str, diagnostic: "Diagnostic", options: 
     reason = nothing_kept(result)
     before = time.process_time()
     try:
-        rows = [] if reason else list(diagnostic.rows(opened(folder, result, options)))
+        rows = [] if reason else list(diagnostic.rows(opened(folder, result, options, device)))
     except NotAvailable as error:
         reason = str(error)
     if reason:
@@ -130,39 +132,26 @@ def nothing_kept(result: dict[str, Any]) -> str | None:
     return None if result["keep"] in KEEPS_DELTA else f"the run kept no delta (keep: {result['keep']})"
 
 
-@cache
-def catalogs(models: str, datasets: str) -> tuple[Any, Any]:
-    """Read once for all runs of a job: reading them takes longer than the diagnostics of a small run."""
-    from peft_lib.study.loading import load_datasets, load_models
-
-    return load_models(models), load_datasets(datasets)
-
-
-def opened(folder: Path, result: dict[str, Any], options: argparse.Namespace) -> Any:
+def prepare(options: argparse.Namespace) -> Any:
+    """This process, once for all runs; returns the device that it computes on."""
     import torch
 
-    from peft_lib.diagnostics.opened import OpenedRun
     from peft_lib.methods.registry import load_plugin
-    from peft_lib.study.plan import prepared_folder
-    from peft_lib.study.spec import RunSpec
-    from peft_lib.training.assemble import Inputs
     from peft_lib.training.machine import prepare_process
 
     prepare_process(options.threads, options.device, deterministic=not options.nondeterministic)
     for plugin in options.plugin:
         load_plugin(plugin)
+    return torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def opened(folder: Path, result: dict[str, Any], options: argparse.Namespace, device: Any) -> Any:
+    from peft_lib.diagnostics.opened import OpenedRun
+    from peft_lib.study.spec import RunSpec
+
     spec = RunSpec.from_canonical(result["spec"])
-    models, datasets = catalogs(options.models, options.datasets)
-    inputs = Inputs(
-        model=entry_of(models, spec.model.id, options.models),
-        dataset=entry_of(datasets, spec.dataset.id, options.datasets),
-        model_dir=options.resources / "models" / spec.model.id,
-        prepared_dir=options.resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
-        fingerprint=result["fingerprint"],
-        command=shlex.join(["python", "-m", "workflow_scripts.diagnose", *sys.argv[1:]]),
-    )
-    cuda = options.device != "cpu" and torch.cuda.is_available()
-    return OpenedRun(spec, inputs, result, folder, options.cache, torch.device("cuda" if cuda else "cpu"))
+    inputs = inputs_of(spec, options, result["fingerprint"], "diagnose")
+    return OpenedRun(spec, inputs, result, folder, options.cache, device)
 
 
 if __name__ == "__main__":

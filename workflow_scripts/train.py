@@ -2,17 +2,16 @@
 
 import argparse
 import os
-import shlex
 import socket
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import get_args
 
 from peft_lib.names import first_line
 from peft_lib.study.how import How
 from peft_lib.study.problems import Problem, StudyError
-from workflow_scripts.errors import entry_of, run
+from workflow_scripts.errors import run
+from workflow_scripts.inputs import inputs_of
 
 
 def arguments() -> argparse.Namespace:
@@ -67,10 +66,8 @@ def main() -> None:
     # before torch is loaded: OpenMP reads it once
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
     from peft_lib.methods.registry import load_plugin
-    from peft_lib.study.loading import load_datasets, load_models
-    from peft_lib.study.plan import prepared_folder
     from peft_lib.study.spec import RunSpec
-    from peft_lib.training.run import Execution, Inputs, train
+    from peft_lib.training.run import Execution, train
 
     try:
         spec = RunSpec.from_canonical(options.spec)
@@ -85,16 +82,8 @@ def main() -> None:
         )  # fmt: skip
     for plugin in options.plugin:
         load_plugin(plugin)
-    resources = Path(options.resources)
     starter = "train" if options.processes == 1 else "launch"
-    inputs = Inputs(
-        model=entry_of(load_models(options.models), spec.model.id, options.models),
-        dataset=entry_of(load_datasets(options.datasets), spec.dataset.id, options.datasets),
-        model_dir=resources / "models" / spec.model.id,
-        prepared_dir=resources / "prepared" / prepared_folder(spec.dataset.id, spec.model.id, spec.input_size),
-        fingerprint=options.fingerprint,
-        command=shlex.join(["python", "-m", f"workflow_scripts.{starter}", *sys.argv[1:]]),
-    )
+    inputs = inputs_of(spec, options, options.fingerprint, starter)
     execution = Execution(
         layers=options.execution, device=options.device, threads=options.threads, processes=options.processes,
         micro_batch=options.micro_batch, deterministic=not options.nondeterministic, keep=options.keep,

@@ -5,7 +5,6 @@ The last part is of the matrix itself (shape, dtype and bytes), so that weights 
 projection that is cut otherwise, never meet each other's vectors.
 """
 
-import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peft_lib.analysis.singular import Side, SingularVectors, singular_vectors
-from peft_lib.files import atomic_path
+from peft_lib.files import atomic_path, says_no_locks
 from peft_lib.layers.links import content
 
 VERSION = 1
 """Of the algorithm and of the file's form: vectors of another one are not read."""
 HEX = 16
 """Digits of the hashes in names."""
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class BaseSpectra:
@@ -60,7 +58,7 @@ class BaseSpectra:
         try:
             lock.acquire()
         except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            if not says_no_locks(error):
                 raise
         try:
             yield

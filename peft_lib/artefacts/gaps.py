@@ -50,11 +50,7 @@ class Gaps(OfGrids):
         ]
         if self.normalise_to:
             cells += [cell for row in rows for cell in self._ratios(context, row)]
-        by_row: dict[tuple, dict[str, list[Cell]]] = {}
-        for c in cells:
-            if c.panel in VARIANTS:
-                by_row.setdefault((c.model, c.dataset, c.row), {}).setdefault(c.panel, []).append(c)
-        return [*cells, *(cell for variants in by_row.values() for cell in self._agreement(variants))]
+        return [*cells, *(cell for variants in _by_row(cells) for cell in self._agreement(variants))]
 
     def _ratios(self, context: Context, row: list[Group]) -> list[Cell]:
         """mean |gap| / mean |gap| of the reference, as Table 17 has it, with Fieller's interval over shared seeds."""
@@ -141,13 +137,18 @@ def _with_bounds(e: Entry) -> Entry:
     return replace(e, lines=lines)
 
 
-def _winners(cells: list[Cell]) -> int:
-    """Rows in which the three readings do not have the same best methods."""
+def _by_row(cells: list[Cell]) -> list[dict[str, list[Cell]]]:
+    """Of each row: reading -> its cells."""
     rows: dict[tuple, dict[str, list[Cell]]] = {}
     for c in cells:
         if c.panel in VARIANTS:
             rows.setdefault((c.model, c.dataset, c.row), {}).setdefault(c.panel, []).append(c)
-    best = [[{c.method for c in marks.best_of(part)} for part in row.values()] for row in rows.values()]
+    return list(rows.values())
+
+
+def _winners(cells: list[Cell]) -> int:
+    """Rows in which the three readings do not have the same best methods."""
+    best = [[{c.method for c in marks.best_of(part)} for part in row.values()] for row in _by_row(cells)]
     return sum(all(row) and any(part != row[0] for part in row) for row in best)
 
 

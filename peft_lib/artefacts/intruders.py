@@ -10,7 +10,6 @@ from pydantic import Field
 from peft_lib.artefacts.places import OfPlaces, lines_of, panel_of
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.diagnostics.intruders import FIRST, IntruderOptions, Intruders, Thresholds
-from peft_lib.diagnostics.matrices import OfMatrices
 from peft_lib.display.entries import entry
 from peft_lib.display.markup import plain_name
 from peft_lib.display.remarks import single_seed, spread_remarks
@@ -50,8 +49,7 @@ class IntruderCurves(IntruderOptions, OfPlaces):
     @property
     def diagnostic(self) -> Intruders:
         """What its runs have to be asked for."""
-        names = (*IntruderOptions.model_fields, *OfMatrices.model_fields)
-        return Intruders(first=self.k or FIRST, **{name: getattr(self, name) for name in names})
+        return Intruders.like(self, first=self.k or FIRST)
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         return {self.diagnostic: self.run_ids(plan)}

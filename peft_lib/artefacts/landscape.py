@@ -47,7 +47,7 @@ class Landscape(Selected, Square):
 
     @property
     def diagnostic(self) -> Surface:
-        return Surface(**{name: getattr(self, name) for name in Square.model_fields})
+        return Surface.like(self)
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         """Of the first seed of every group."""

@@ -28,7 +28,7 @@ class Sharpness(Selected, Ball):
 
     @property
     def diagnostic(self) -> Numbers:
-        return Numbers(**{name: getattr(self, name) for name in Ball.model_fields})
+        return Numbers.like(self)
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         return {self.diagnostic: self.run_ids(plan)}

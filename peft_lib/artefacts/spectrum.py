@@ -11,7 +11,6 @@ from pydantic import Field
 from peft_lib.artefacts.places import OfPlaces, lines_of, panel_of
 from peft_lib.diagnostics.diagnostic import Diagnostic
 from peft_lib.diagnostics.diagnostic import Row as Number
-from peft_lib.diagnostics.matrices import OfMatrices
 from peft_lib.diagnostics.spectrum import Spectrum, SpectrumOptions
 from peft_lib.display.entries import entry
 from peft_lib.display.remarks import single_seed, spread_remarks
@@ -60,8 +59,7 @@ class SpectrumOfUpdates(SpectrumOptions, OfPlaces):
     @property
     def diagnostic(self) -> Spectrum:
         """What its runs have to be asked for."""
-        names = (*SpectrumOptions.model_fields, *OfMatrices.model_fields)
-        return Spectrum(**{name: getattr(self, name) for name in names})
+        return Spectrum.like(self)
 
     def diagnostics(self, plan: "Plan") -> dict[Diagnostic, tuple[str, ...]]:
         return {self.diagnostic: self.run_ids(plan)}

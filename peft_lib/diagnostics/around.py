@@ -52,14 +52,9 @@ def centre_of(run: "OpenedRun", options: Around) -> Centre:
     """Restores the run's state and merges its adapter: `run` has none from then on. Raises NotAvailable for a state that it has
     not kept."""
     from peft_lib.analysis.space import all_weights, weights_of
-    from peft_lib.diagnostics.registry import DiagnosticError
     from peft_lib.layers.targets import rows_of
 
-    try:
-        run.restore(options.at)
-    except DiagnosticError as error:
-        kept = f"the run kept no weights of its {options.at} epoch (keep: {run.result['keep']})"
-        raise NotAvailable(f"{kept}: set keep: both and repeat it") from error
+    run.restore(run.require(options.at))
     adapter = run.assembled.adapter
     places, trained = dict(adapter.places), set(adapter.trained_in_full())
     model = adapter.merge()

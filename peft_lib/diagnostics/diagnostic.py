@@ -7,7 +7,7 @@ all kinds, because artefacts name them, so nothing here loads torch before `rows
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -68,6 +68,17 @@ class Diagnostic(Frozen):
     def id(self) -> str:
         """Name of its files: the kind, and 8 hex digits of the SHA-256 of `canonical`."""
         return f"{self.kind}-{hashlib.sha256(self.canonical.encode()).hexdigest()[:8]}"
+
+    @property
+    def file(self) -> str:
+        """Where a run's numbers lie in its folder."""
+        return f"diagnostics/{self.id}.parquet"
+
+    @classmethod
+    def like(cls, options: Frozen, **more: Any) -> Self:
+        """With the options that a record (an artefact) has under the same names, and `more`."""
+        names = (cls.model_fields.keys() - {"kind"} - more.keys()) & type(options).model_fields.keys()
+        return cls(**{name: getattr(options, name) for name in names}, **more)
 
     def rows(self, run: "OpenedRun") -> Iterable[Row]:
         """The numbers of one run. Values are finite: what is not defined has no row."""

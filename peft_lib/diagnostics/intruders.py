@@ -57,8 +57,7 @@ class Intruders(IntruderOptions, DiagnosticOfMatrices):
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
         in_the_middle: list[tuple[int, int]] = []
-        self.snapshot(run)  # or it is not available
-        for place, before, after in run.matrices(self.targets, self.at):
+        for place, before, after in run.matrices(self.targets, run.require(self.at)):
             before, after = before.to(run.device), after.to(run.device)
             cosines = intruder_cosines(before, after, spectra.of(place, before, self.side), self.side)
             for part, y in ((cosines, None), (cosines[: self.first], self.first)):

@@ -1,15 +1,11 @@
 """Options that diagnostics of weight matrices share, and artefacts that show them: which matrices, of which epoch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from peft_lib.diagnostics.diagnostic import Diagnostic, Need, NotAvailable
+from peft_lib.diagnostics.diagnostic import Diagnostic, Need
 from peft_lib.study.types import Frozen, Name
-
-if TYPE_CHECKING:
-    from peft_lib.diagnostics.opened import OpenedRun
-    from peft_lib.layers.delta_file import Snapshot
 
 CACHE = "spectra"
 """Folder below the runs' cache for the singular vectors of weights before training."""
@@ -37,13 +33,3 @@ class DiagnosticOfMatrices(OfMatrices, Diagnostic):
     def memory(self, parameters: int, adapted: int) -> tuple[float, float]:
         """A second model in main memory for W0, and a quarter more for decompositions of one matrix in fp64."""
         return 0.0, 5.0 * parameters
-
-    def snapshot(self, run: "OpenedRun") -> "Snapshot":
-        """What the run had learnt at that epoch. Raises NotAvailable if it has not kept it."""
-        from peft_lib.diagnostics.registry import DiagnosticError
-
-        try:
-            return run.snapshot(self.at)
-        except DiagnosticError as error:
-            kept = f"the run kept no weights of its {self.at} epoch (keep: {run.result['keep']})"
-            raise NotAvailable(f"{kept}: set keep: both and repeat it") from error

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from peft_lib.backbones.loading import get_backbone
+from peft_lib.diagnostics.diagnostic import NotAvailable
 from peft_lib.diagnostics.registry import DiagnosticError
 from peft_lib.layers.delta_file import Delta, Snapshot, read_delta
 from peft_lib.layers.links import AnyLink, TensorLink, effective_weight
 from peft_lib.layers.targets import Target, resolve_targets, rows_of, weight_matrix
 from peft_lib.layers.trajectory import Trajectory
-from peft_lib.methods.registry import get_method
 from peft_lib.seeds import generator
 from peft_lib.study.catalogs import ModelEntry
 from peft_lib.study.spec import RunSpec
@@ -80,6 +80,14 @@ class OpenedRun:
             "run (snakemake --forcerun train)"
         )
 
+    def require(self, at: Moment) -> Snapshot:
+        """`snapshot`, for what does not exist without it. Raises NotAvailable for a moment that the run has not kept."""
+        try:
+            return self.snapshot(at)
+        except DiagnosticError as error:
+            kept = f"the run kept no weights of its {at} epoch (keep: {self.result['keep']})"
+            raise NotAvailable(f"{kept}: set keep: both and repeat it") from error
+
     @cached_property
     def assembled(self) -> Assembled:
         """Model, adapter and data of the run. The model is as before the first step until `restore` is called."""
@@ -92,10 +100,13 @@ class OpenedRun:
         """As before the first step; taken before the model is changed for the first time."""
         return self.assembled.adapter.snapshot()
 
-    def restore(self, at: Moment = "selected") -> None:
-        """Puts the model of `assembled` into the state at that moment."""
-        initial = self._initial
-        self.assembled.adapter.restore(initial if at == "initial" else self.snapshot(at))
+    def restore(self, at: Moment | Snapshot = "selected") -> None:
+        """Puts the model of `assembled` into the state at that moment, or into one that was read before."""
+        initial = self._initial  # before the model is changed
+        self.assembled.adapter.restore(initial if at == "initial" else self._state(at))
+
+    def _state(self, at: Moment | Snapshot) -> Snapshot:
+        return at if isinstance(at, Snapshot) else self.snapshot(at)
 
     def autocast(self) -> AbstractContextManager[None]:
         """The arithmetic in which the run computed its forward passes."""
@@ -112,22 +123,23 @@ class OpenedRun:
         """Places of a target set of the model's catalog entry. None: those of the run; where its method adapts none (full
         fine-tuning), qv, or the entry's first. Raises DiagnosticError for a set that the entry does not have."""
         known = self.inputs.model.targets
-        name = targets or (self.spec.targets if get_method(self.spec.method).uses("targets") else None)
-        name = name or ("qv" if "qv" in known else next(iter(known), ""))
+        name = targets or self.inputs.model.target_set(self.spec.targets)
         if name not in known:
             raise DiagnosticError(
                 f"target set {name!r}: model {self.inputs.model.id} has none of that name, it has {', '.join(known)}"
             )
         return _places(self.inputs.model.model_dump_json(), self.inputs.dataset.outputs, name)
 
-    def matrices(self, targets: str | None = None, at: Moment = "selected") -> Iterator[tuple[str, Tensor, Tensor]]:
-        """(place, W0, W): weights before training and at that moment, fp32, (d_out, d_in), on the CPU, one place at a time.
+    def matrices(
+        self, targets: str | None = None, at: Moment | Snapshot = "selected"
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(place, W0, W): weights before training and at that moment (or in a state that was read before), fp32, (d_out, d_in), on the CPU, one place at a time.
 
         Nothing depends on which method was trained: under full fine-tuning, and for places that no adapter is at, W is the
         model's own weight at that moment (W0 itself where it was frozen). `targets`: see there. W0 is as the run stored it
         (rounded, with bf16 storage); W is not rounded.
         """
-        snapshot = self.snapshot(at)
+        snapshot = self._state(at)
         entry, outputs = self.inputs.model.model_dump_json(), self.inputs.dataset.outputs
         base = _base(entry, self.inputs.model_dir, outputs, str(self.result["storage"]))
         for target in self.targets(targets):

@@ -53,9 +53,9 @@ class Spectrum(SpectrumOptions, DiagnosticOfMatrices):
         from peft_lib.analysis.spectrum import of_links, of_matrices, touched
 
         spectra = BaseSpectra(run.cache / CACHE, run.weights_sha256)
-        snapshot = self.snapshot(run)
+        snapshot = run.require(self.at)
         found: list[Row] = []
-        for place, before, after in run.matrices(self.targets, self.at):
+        for place, before, after in run.matrices(self.targets, snapshot):
             before, after = before.to(run.device), after.to(run.device)
             links = factors_of(snapshot, place)
             d_in = before.shape[1]

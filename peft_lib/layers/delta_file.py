@@ -90,18 +90,36 @@ def read_delta(path: Path | str) -> Delta:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise DeltaError(f"{path}: not a readable safetensors file ({error}). Rerun the run that wrote it") from error
+        raise _unreadable(path, error) from error
     return unpack(tensors, metadata, str(path))
 
 
-def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> Delta:
-    """Inverse of `pack`."""
-    header = json.loads(metadata.get("delta", "{}"))
+def read_header(path: Path | str) -> dict[str, Any]:
+    """Facts of a delta file without its tensors, `snapshots` among them. Raises DeltaError as `read_delta` does."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _header(file.metadata() or {}, str(path))
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path | str, error: Exception) -> DeltaError:
+    return DeltaError(f"{path}: not a readable safetensors file ({error}). Rerun the run that wrote it")
+
+
+def _header(metadata: Mapping[str, str], source: str) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(metadata.get("delta", "{}"))
     if header.get("format") != "peft_lib.delta" or header.get("version") != DELTA_VERSION:
         found = (header.get("format"), header.get("version"))
         raise DeltaError(
             f"{source}: not a delta file of version {DELTA_VERSION}, found {found}. Use the release that wrote it"
         )
+    return header
+
+
+def unpack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> Delta:
+    """Inverse of `pack`."""
+    header = _header(metadata, source)
     try:
         return Delta(header, _snapshots(header, tensors))
     except KeyError as error:

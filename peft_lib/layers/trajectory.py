@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from peft_lib.layers.delta_file import DeltaError, Snapshot, read_delta, write_delta
+from peft_lib.layers.delta_file import DeltaError, Snapshot, read_delta, read_header, write_delta
 from peft_lib.layers.links import AnyLink, Link
 
 TAG = "epoch"
@@ -48,7 +48,8 @@ class Trajectory:
         return tuple(found)
 
     def header(self, epoch: int) -> dict[str, Any]:
-        return read_delta(epoch_file(self.folder, epoch)).header
+        """Facts of an epoch's file. Raises DeltaError for one that cannot be read."""
+        return read_header(epoch_file(self.folder, epoch))
 
     def snapshot(self, epoch: int) -> Snapshot:
         """State after an epoch, closed links included. Raises DeltaError for an epoch without a file or a damaged one."""
@@ -67,8 +68,7 @@ class Trajectory:
         """Index of a link -> the last epoch in which it was open."""
         last: dict[int, int] = {}
         for epoch in self.epochs:
-            opened = read_delta(epoch_file(self.folder, epoch)).snapshot(TAG).open
-            last[max((link.index for link in opened.values()), default=0)] = epoch
+            last[max(self.header(epoch)["snapshots"][TAG]["links"] - 1, 0)] = epoch
         return last
 
 

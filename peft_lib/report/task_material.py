@@ -1,6 +1,7 @@
 """What there is to say something of a task from: its cells, by place, and costs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from peft_lib.results.cells import Cell
 from peft_lib.results.comparison_panels import LEADER, VALUE, told_apart
@@ -25,20 +26,20 @@ class Material:
     floor: Floor | None = None
     """How far methods that are one up to rounding drift apart, if the study has measured it."""
 
-    @property
+    @cached_property
     def of(self) -> Places:
         return {(c.panel, c.column): c for c in self.cells}
 
-    @property
+    @cached_property
     def values(self) -> list[Cell]:
         """Means of methods: of a comparison, or of a table of means, which has no panels."""
         return [c for c in self.cells if c.method and c.panel in (VALUE, "")]
 
-    @property
+    @cached_property
     def good(self) -> list[Cell]:
         return sorted((c for c in self.values if c.complete), key=goodness, reverse=True)
 
-    @property
+    @cached_property
     def what(self) -> Quantity:
         return quantity("test_metric", self.plan.datasets[self.task[1]].metric)
 

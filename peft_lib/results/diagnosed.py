@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Diagnosed:
     """status: ok; missing (not computed yet), stale (of other code, data or an older result), not_available (the run has kept
-    nothing to compute it from), unreadable; or the status of the run itself. A stale one keeps its rows."""
+    nothing to compute it from), unreadable; or the status of the run itself. Rows are those of an ok one."""
 
     status: str
     reason: str | None = None
@@ -35,7 +35,7 @@ class Diagnosed:
 
     def of(self, quantity: str) -> list[Row]:
         """Rows of a quantity, in the order of the file; none unless the status is ok."""
-        return self._by_quantity.get(quantity, []) if self.status == "ok" else []
+        return self._by_quantity.get(quantity, [])
 
     def scalar(self, quantity: str) -> float | None:
         """A quantity that the run has once; None where it has none, or the status is not ok."""
@@ -58,7 +58,7 @@ def diagnosed(plan: "Plan", run_id: str, run: Mapping[str, Any], diagnostic: Dia
         return Diagnosed("unreadable", f"{path.name}: {bad[0].quantity} is {bad[0].value}, a number is finite")
     expected = plan.diagnosis_fingerprint(diagnostic, run_id)
     if facts.fingerprint != expected:
-        return Diagnosed("stale", f"{path.name}: made by fingerprint {facts.fingerprint}, now {expected}", rows)
+        return Diagnosed("stale", f"{path.name}: made by fingerprint {facts.fingerprint}, now {expected}")
     if facts.result != stamp(dict(run)):
-        return Diagnosed("stale", f"{path.name}: made of an older result of the run", rows)
+        return Diagnosed("stale", f"{path.name}: made of an older result of the run")
     return Diagnosed(facts.status, facts.reason, rows)

@@ -38,7 +38,7 @@ class Facts:
 
 def file_of(folder: Path, diagnostic: Diagnostic) -> Path:
     """Where a run's numbers lie."""
-    return folder / "diagnostics" / f"{diagnostic.id}.parquet"
+    return folder / diagnostic.file
 
 
 def stamp(result: dict[str, Any]) -> str:

@@ -135,6 +135,11 @@ class ModelEntry(Entry):
     def ref(self) -> ModelRef:
         return ModelRef(**{k: getattr(self, k) for k in ModelRef.model_fields})
 
+    def target_set(self, wanted: str) -> str:
+        """Name of the target set that diagnostics of a run look at: the run's; where the entry has none of that name (full
+        fine-tuning adapts none), qv, or the first. Empty without any."""
+        return wanted if wanted in self.targets else "qv" if "qv" in self.targets else next(iter(self.targets), "")
+
     def body_size(self, outputs: int | None) -> int:
         """Parameters of the model without a head: where text is generated, its output layer is a part of it."""
         return self.parameters + (self.lm_head if outputs is None else 0)

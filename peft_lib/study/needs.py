@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peft_lib.diagnostics.diagnostic import Diagnostic
-from peft_lib.study.catalogs import DatasetEntry, ModelEntry, Shape
+from peft_lib.study.catalogs import DatasetEntry, ModelEntry
 from peft_lib.study.check_models import BLOCKS
 from peft_lib.study.counts import counts
 from peft_lib.study.how import How
@@ -111,7 +111,7 @@ def needs_of_diagnosis(
     alone, device = how.model_copy(update={"processes": 1}), "cuda" if cuda else "cpu"
     training = needs(spec, model, data, alone, attempt, cuda)
     whole = model.body_size(data.outputs) + model.head_size(data.outputs)
-    adapted = sum(s.d_in * s.d_out * s.count for s in _targets(spec, model))
+    adapted = sum(s.d_in * s.d_out * s.count for s in model.targets.get(model.target_set(spec.targets), ()))
     here, host = diagnostic.memory(whole, adapted)
     stored = (2 if how.storage == "bf16" and "backbone" not in method_of(spec.method).trains else 4) * whole
     held = SLACK * (stored + _activations(spec, model, alone) + _loss(spec, model, data, alone) + here)
@@ -126,11 +126,6 @@ def needs_of_diagnosis(
         gpus=1,
         gpu_mem_mb=max(training.gpu_mem_mb, times * _rounded(CONTEXT_MB + held / MIB)),
     )
-
-
-def _targets(spec: RunSpec, model: ModelEntry) -> tuple[Shape, ...]:
-    """What a diagnostic of a run looks at: the run's target set, or where it adapts none qv or the first one."""
-    return model.targets.get(spec.targets) or model.targets.get("qv") or next(iter(model.targets.values()), ())
 
 
 def fetching(model: ModelEntry, attempt: int = 1) -> tuple[int, int]:

@@ -5,7 +5,6 @@ place together. Whoever deletes them afterwards (a second Snakemake deletes a jo
 is running elsewhere) loses nothing: the next call puts them in place again. Links cost no disk space.
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,9 @@ from typing import Any, Literal
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from peft_lib.files import flush, link_or_copy, temporary_path
+from peft_lib.files import flush, link_or_copy, says_no_locks, temporary_path
 from peft_lib.run_files import RUN_FILES, read_rows
 from peft_lib.training.errors import RunError
-
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
 class RunFolder:
@@ -57,7 +54,7 @@ class RunFolder:
                 f"{self.path}: another process is running this run. Wait for it, or stop it first"
             ) from error
         except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            if not says_no_locks(error):
                 raise
             raise RunError(
                 f"{self.path}: this file system has no file locks ({error}), so two processes could write one run. Put "

@@ -22,30 +22,16 @@ from peft_lib.diagnostics.registry import DiagnosticError
 from peft_lib.diagnostics.sharpness import Sharpness
 from peft_lib.layers.targets import resolve_targets, rows_of
 from peft_lib.layers.trajectory import TAG, epoch_file
-from peft_lib.methods.registry import available, load_plugin, unregister
-from tests.runs import inputs_for, run, spec_of
+from tests.runs import inputs_for, opened_runs, run, spec_of
 
 METHODS = ("fft", "lora", "c3la", "c_paca", "head_only", "dora")
 SMALL: dict[str, Any] = {"points": 5, "batches": 2, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
-def runs(resources, tmp_path_factory, root):
+def runs(resources, tmp_path_factory):
     """Method -> its finished run, with a trajectory, selected at the last epoch; trained when first asked for."""
-    mine = "dora" not in available()  # other tests of this process may have it for good
-    load_plugin(str(root / "examples/methods/dora.py"))
-    folder = tmp_path_factory.mktemp("runs")
-    rows: dict[str, Any] = {}
-
-    def opened(method: str) -> OpenedRun:
-        spec = spec_of(method, selection="last")
-        if method not in rows:
-            rows[method] = run(spec, folder / method, resources, keep="dense_trajectory")
-        return OpenedRun(spec, inputs_for(spec, resources), rows[method], folder / method, folder / "cache")
-
-    yield opened
-    if mine:
-        unregister("dora")
+    yield from opened_runs(tmp_path_factory.mktemp("runs"), resources, "dense_trajectory", selection="last")
 
 
 def by(rows: list[Row], quantity: str) -> list[Row]:

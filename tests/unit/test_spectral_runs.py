@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 import pytest
 import torch
@@ -10,32 +9,17 @@ import torch
 from peft_lib.analysis.singular import singular_vectors
 from peft_lib.diagnostics.diagnostic import Diagnostic, NotAvailable, Row
 from peft_lib.diagnostics.intruders import MIDDLE, THRESHOLDS, Intruders
-from peft_lib.diagnostics.opened import OpenedRun
 from peft_lib.diagnostics.spectrum import Spectrum
-from peft_lib.methods.registry import available, load_plugin, unregister
-from tests.runs import inputs_for, run, spec_of
+from tests.runs import opened_runs
 
 METHODS = ("fft", "lora", "c3la", "c_paca", "head_only", "dora")
 PLACES = 4
 
 
 @pytest.fixture(scope="module")
-def runs(resources, tmp_path_factory, root):
+def runs(resources, tmp_path_factory):
     """Method -> its finished run, trained when first asked for."""
-    mine = "dora" not in available()  # other tests of this process may have it for good
-    load_plugin(str(root / "examples/methods/dora.py"))
-    folder = tmp_path_factory.mktemp("runs")
-    rows: dict[str, Any] = {}
-
-    def opened(method: str) -> OpenedRun:
-        spec = spec_of(method)
-        if method not in rows:
-            rows[method] = run(spec, folder / method, resources)
-        return OpenedRun(spec, inputs_for(spec, resources), rows[method], folder / method, folder / "cache")
-
-    yield opened
-    if mine:
-        unregister("dora")
+    yield from opened_runs(tmp_path_factory.mktemp("runs"), resources, "selected")
 
 
 def at(rows: list[Row], quantity: str, x: float | None = None, y: float | None = None) -> dict[str | None, float]:
